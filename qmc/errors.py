@@ -1,0 +1,101 @@
+"""Every exception that qmc raises on purpose.
+
+A message says where, what, the value found and what is allowed, on one line. The command line prints
+``qmc: error: <message>`` and exits with 2 for these; anything else is a bug of ours and exits with 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class QmcError(Exception):
+    """Base of all user errors."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())  # one line, whatever a library put into it
+
+
+class ModelError(QmcError):
+    """A model file that qmc cannot take."""
+
+    def __init__(self, path: Path | str, reason: str, node: str | None = None) -> None:
+        where = f"{path}: node '{node}'" if node else f"{path}"
+        super().__init__(f"{where}: {reason}")
+
+
+class UnsupportedOpError(ModelError):
+    """An operator, or a use of one, outside the supported set; names the rule that is broken."""
+
+    def __init__(self, path: Path | str, node: str, op: str, rule: str) -> None:
+        super().__init__(path, f"operator {op}: {rule}", node)
+
+
+class TargetError(QmcError):
+    """A machine description that is wrong: file, key, value found, what is allowed."""
+
+    def __init__(self, path: Path | str, key: str, value: object, allowed: str) -> None:
+        super().__init__(f"{path}: {key}: found {value!r}; allowed: {allowed}")
+
+
+class SchemeError(QmcError):
+    """A quantization scheme that does not fit the network."""
+
+
+class DataError(QmcError):
+    """Calibration, evaluation or input data that cannot be used."""
+
+
+class QuantizationError(QmcError):
+    """A layer that cannot be quantized as asked."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        super().__init__(f"layer '{layer}': {reason}")
+
+
+class MappingError(QmcError):
+    """A mapping that is not legal for its layer and machine."""
+
+    def __init__(self, layer: str, level: str, reason: str) -> None:
+        super().__init__(f"layer '{layer}': mapping at {level}: {reason}")
+
+
+class CapacityError(MappingError):
+    """A tile that does not fit the memory it is kept in."""
+
+    def __init__(self, layer: str, level: str, needed_bytes: int, available_bytes: int) -> None:
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+        super().__init__(
+            layer, level, f"tile needs {needed_bytes} bytes, {level} has {available_bytes} bytes"
+        )
+
+
+class NoMappingError(QmcError):
+    """No legal mapping exists; names the memory or rule at fault and the nearest change that fits."""
+
+    def __init__(self, layer: str, target: str, reason: str) -> None:
+        super().__init__(f"layer '{layer}': no mapping fits target '{target}': {reason}")
+
+
+class CostModelError(QmcError):
+    """A cost model that cannot price what it is given."""
+
+
+class CodegenError(QmcError):
+    """A layer for which no C can be emitted."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        super().__init__(f"layer '{layer}': {reason}")
+
+
+class BuildError(QmcError):
+    """The emitted C did not compile, or its program did not run."""
+
+
+class OutputError(QmcError):
+    """A place where output cannot be written."""
+
+
+class VersionError(QmcError):
+    """A library of the wrong version."""

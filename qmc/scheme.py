@@ -1,0 +1,40 @@
+"""The quantization scheme of a network: a width, scale and zero point for every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qmc.arithmetic import QuantParams, Rounding
+
+
+@dataclass(frozen=True, slots=True)
+class WeightScheme:
+    """Symmetric weights: real = scale[channel] * code, codes -2^(bits-1) to 2^(bits-1) - 1.
+
+    Attributes:
+        bits: width, 2 to 8.
+        scales: one per output channel (G*K).
+        bias: corrected float bias, one per output channel; None keeps the network's own.
+    """
+
+    bits: int
+    scales: tuple[float, ...]
+    bias: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Everything the quantizer chose. Saved as scheme.yaml, carried in composite-function attributes.
+
+    Attributes:
+        tensors: by tensor name; every activation of the network has an entry.
+        weights: by layer name; every CONV and DENSE has an entry.
+        rounding: of all requantizations.
+        notes: what the quantizer had to do, one sentence each (near-dead channels and the like).
+    """
+
+    tensors: Mapping[str, QuantParams]
+    weights: Mapping[str, WeightScheme]
+    rounding: Rounding = Rounding.HALF_UP
+    notes: tuple[str, ...] = field(default=())

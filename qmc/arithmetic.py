@@ -2,9 +2,10 @@
 
     y = clamp(((multiplier * (acc + start) + half) >> shift) + offset, low, high)
 
-with int64 products, ``>>`` a floor, ``multiplier`` odd and of 24 bits, so that no unsaturated value is a
-tie and every rounding mode agrees. ``start`` and ``offset`` carry the bias, the zero points and, where
-a proof allows, the affine shift that lets SIMD code evaluate the same formula with one float FMA.
+with int64 products, ``>>`` a floor, ``multiplier`` odd and of 24 bits, so that no unsaturated value
+is a tie and every rounding mode agrees. ``start`` and ``offset`` carry the bias, the zero points and,
+where a proof allows, the affine shift that lets SIMD code evaluate the same formula with one float
+FMA.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def requantize(
     Args:
         acc: accumulators without bias, int32 range; channels on ``axis``.
         requant: constants of each channel.
-        low, high: clamp limits (codes).
+        low: smallest output code.
+        high: largest output code.
         axis: the channel axis.
 
     Returns:

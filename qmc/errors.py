@@ -1,7 +1,8 @@
 """Every exception that qmc raises on purpose.
 
-A message says where, what, the value found and what is allowed, on one line. The command line prints
-``qmc: error: <message>`` and exits with 2 for these; anything else is a bug of ours and exits with 1.
+A message says where, what, the value found and what is allowed, on one line. The command line
+prints ``qmc: error: <message>`` and exits with 2 for these; anything else is a bug of ours and exits
+with 1.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class CapacityError(MappingError):
 
 
 class NoMappingError(QmcError):
-    """No legal mapping exists; names the memory or rule at fault and the nearest change that fits."""
+    """No legal mapping exists; names the rule at fault and the nearest change that fits."""
 
     def __init__(self, layer: str, target: str, reason: str) -> None:
         super().__init__(f"layer '{layer}': no mapping fits target '{target}': {reason}")

@@ -108,8 +108,8 @@ class Layer:
         op: what it computes.
         inputs: names of the input tensors (activations only, in order).
         output: name of the output tensor.
-        bounds: loop nest. Layers without weights use K = C = 1 and G = channels; R, S are the window
-            of a pool. RESHAPE and CONCAT use the shape of their output.
+        bounds: loop nest. Layers without weights use K = C = 1 and G = channels; R, S are the
+            window of a pool. RESHAPE and CONCAT use the shape of their output.
         strides, dilations: (height, width).
         pads: (top, left, bottom, right), in elements.
         clamp: real-valued limits of a fused activation: (0, inf) for ReLU, (0, 6) for ReLU6.
@@ -168,8 +168,8 @@ ACCUMULATOR_BITS = 32
 class Precision:
     """Bits of a layer's operands as the cost model charges them. Design section 4.
 
-    ``psum_bits`` is the width of a partial sum until the last reduction step; from then on an output
-    has ``output_bits``. ``psum_bits == output_bits`` is the ``psum: output`` compatibility rule.
+    ``psum_bits`` is the width of a partial sum until the last reduction step; from then on an
+    output has ``output_bits``. Equal widths are the ``psum: output`` compatibility rule.
     """
 
     weight_bits: int = 8

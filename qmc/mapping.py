@@ -14,9 +14,9 @@ class Loop:
     Attributes:
         dim: the loop dim it steps through.
         extent: number of steps (perfect factors: the extents of a dim multiply to its bound).
-        level: name of the memory whose block of loops it belongs to. A temporal loop of a level steps
-            through the tiles that the level hands to the next inner one; a spatial loop unrolls over
-            the instances right below the level.
+        level: name of the memory whose block of loops it belongs to. A temporal loop of a level
+            steps through the tiles that the level hands to the next inner one; a spatial loop
+            unrolls over the instances right below the level.
         spatial: None for a loop in time, "x" or "y" for the axis of the array it runs along.
     """
 
@@ -36,7 +36,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A layer's loops, outermost first; in each level the temporal loops come before the spatial ones.
+    """A layer's loops, outermost first; in each level the temporal loops precede the spatial ones.
 
     Attributes:
         loops: loops of extent 1 may be left out.

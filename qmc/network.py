@@ -68,7 +68,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class GivenRange:
-    """Quantization parameters a tensor arrived with (QDQ import): real = scale * (code - zero_point)."""
+    """Quantization a tensor arrived with (QDQ import): real = scale * (code - zero_point)."""
 
     bits: int
     scale: float

@@ -25,7 +25,7 @@ class WeightScheme:
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """Everything the quantizer chose. Saved as scheme.yaml, carried in composite-function attributes.
+    """Everything the quantizer chose; saved as scheme.yaml, carried in composite attributes.
 
     Attributes:
         tensors: by tensor name; every activation of the network has an entry.

@@ -1,0 +1,1 @@
+"""The graph passes of qmc, ordinary TVM passes; one per file."""

@@ -1,0 +1,1 @@
+"""From an integer network and its mappings to C."""

@@ -1,0 +1,143 @@
+"""A machine as plain data. Built from YAML by ``qmc.targets.schema``; the core reads only this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qmc.layer import LoopDim, Operand
+
+#: A fixed factor of a constraint: the loop takes all of the bound that other levels leave.
+ALL_REMAINING = 0
+
+
+class Packing(StrEnum):
+    """How elements narrower than a word lie in a memory."""
+
+    WORDS = "words"  # floor(word_bits / bits) per word, none straddles
+    DENSE = "dense"  # a bit stream
+    PLANES = "planes"  # bit-serial: one plane per bit
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConstraint:
+    """What one block of loops (the temporal one, or one spatial axis, of a level) may contain.
+
+    Attributes:
+        factors: exact extent of a dim in this block; ``ALL_REMAINING`` gives it the whole bound.
+            A dim fixed to an extent that does not divide the bound takes the largest divisor of the
+            bound not above it (a layer of 3 channels on an axis fixed to 4 uses 3).
+        maximum: largest extent of a dim.
+        order: innermost dims first; dims not named lie outside these in any order. Meaningful for
+            temporal blocks only.
+    """
+
+    factors: Mapping[LoopDim, int]
+    maximum: Mapping[LoopDim, int]
+    order: tuple[LoopDim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLevel:
+    """One memory of the hierarchy.
+
+    Attributes:
+        name: unique in the target.
+        instances: in the whole machine.
+        word_bits: bits of a word; the unit of capacity, counts and bandwidth.
+        row_words: words moved by one access (the row); energies are per row.
+        depth_words: capacity of an instance in words; None is unlimited.
+        fanout_x, fanout_y: instances of the next inner level (or MACs) below one instance, by axis.
+        keep: operands it must keep. bypass: operands that must bypass it. Others are free.
+        packing: rule for elements narrower than a word.
+        read_pj, fill_pj, update_pj: energy per row access.
+        leakage_pj: energy per cycle and used instance.
+        read_bandwidth, write_bandwidth: words per cycle and instance; None is unlimited.
+        cluster: instances that share one physical row access (Simba's weight registers).
+        temporal, spatial_x, spatial_y: dataflow constraints of its loops.
+    """
+
+    name: str
+    instances: int
+    word_bits: int
+    row_words: int
+    depth_words: int | None
+    fanout_x: int
+    fanout_y: int
+    keep: frozenset[Operand]
+    bypass: frozenset[Operand]
+    packing: Packing
+    read_pj: float
+    fill_pj: float
+    update_pj: float
+    leakage_pj: float
+    read_bandwidth: float | None
+    write_bandwidth: float | None
+    cluster: int
+    temporal: LoopConstraint
+    spatial_x: LoopConstraint
+    spatial_y: LoopConstraint
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Capacity of one instance in bytes; None is unlimited."""
+        return None if self.depth_words is None else self.depth_words * self.word_bits // 8
+
+
+@dataclass(frozen=True, slots=True)
+class MacArray:
+    """The multiply-accumulate units.
+
+    Attributes:
+        name: for reports.
+        instances: in the whole machine.
+        energy_pj: per multiply-accumulate at the native widths.
+        leakage_pj: per cycle and used instance.
+        weight_bits, input_bits: widths the MACs execute, smallest and largest.
+    """
+
+    name: str
+    instances: int
+    energy_pj: float
+    leakage_pj: float
+    weight_bits: tuple[int, int]
+    input_bits: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine.
+
+    Attributes:
+        name: as users type it.
+        description: one sentence.
+        memories: outermost (main memory) first.
+        mac: the MACs below the innermost memory.
+        clock_hz: cycles per second, for latency in ms.
+        psum_bits: width of a partial sum unless a rule overrides it.
+        groups_follow: the dim whose constraints the group loop G obeys.
+        sources: where the numbers come from, by topic.
+        sha256: of the description, for caches and reports.
+    """
+
+    name: str
+    description: str
+    memories: tuple[MemoryLevel, ...]
+    mac: MacArray
+    clock_hz: float
+    psum_bits: int
+    groups_follow: LoopDim
+    sources: Mapping[str, str]
+    sha256: str
+
+    def memory(self, name: str) -> MemoryLevel:
+        """The level called ``name``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for level in self.memories:
+            if level.name == name:
+                return level
+        raise KeyError(name)

@@ -3,7 +3,7 @@
     y = clamp(((multiplier * (acc + start) + half) >> shift) + offset, low, high)
 
 with int64 products, ``>>`` a floor, ``multiplier`` odd and of 24 bits, so that no unsaturated value
-is a tie and every rounding mode agrees. ``start`` and ``offset`` carry the bias, the zero points and,
+is a tie and every rounding mode agrees. ``start`` and ``offset`` carry bias and zero points and,
 where a proof allows, the affine shift that lets SIMD code evaluate the same formula with one float
 FMA.
 """

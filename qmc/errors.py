@@ -1,7 +1,7 @@
 """Every exception that qmc raises on purpose.
 
 A message says where, what, the value found and what is allowed, on one line. The command line
-prints ``qmc: error: <message>`` and exits with 2 for these; anything else is a bug of ours and exits
+prints ``qmc: error: <message>`` and exits with 2 for these; anything else is our bug and exits
 with 1.
 """
 

@@ -11,7 +11,7 @@ from qmc.mapping import Mapping
 
 
 class Objective(StrEnum):
-    """What the search minimizes; ties go to fewer cycles, then less energy, then the first mapping."""
+    """What the search minimizes; ties: fewer cycles, then less energy, then the first."""
 
     EDP = "edp"
     ENERGY = "energy"

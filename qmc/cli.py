@@ -1,0 +1,271 @@
+"""The command line: flags to one ``Options`` value, errors to exit codes. Nothing heavy at import."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from qmc import __version__
+from qmc.arithmetic import Rounding
+from qmc.errors import QmcError
+from qmc.options import Mapper, Options
+from qmc.search import Objective
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Quantization-mapping compiler: a trained ONNX CNN in; widths, proved-best mappings and "
+    "bit-exact integer C out.",
+)
+
+_SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1000, "KIB": 1024, "M": 1 << 20, "MB": 10**6}
+_SIZE_UNITS |= {"MIB": 1 << 20}
+
+TargetOption = Annotated[
+    str, typer.Option("--target", "-t", help="Name of a machine (see qmc targets) or a YAML file.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to stdout, the rest to stderr.")
+]
+OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
+MapperOption = Annotated[Mapper, typer.Option(help="Exact search, or the random baseline.")]
+JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+BuildArgument = Annotated[Path, typer.Argument(help="Folder made by qmc compile.")]
+
+
+def main() -> None:
+    """Run the command line; exit 0 fine, 2 user error (one line), 1 our bug."""
+    try:
+        app(standalone_mode=True)
+    except QmcError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written")
+
+
+def _fail(message: str) -> None:
+    print(f"qmc: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``256KiB``, ``1.5MB``, ``4096``.
+
+    Raises:
+        QmcError: not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if not match or match[2].upper() not in _SIZE_UNITS:
+        raise QmcError(f"size: found {text!r}; allowed: a number with B, KB, KiB, MB or MiB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"qmc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command("compile")
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="ONNX file, or plan.yaml of an earlier build.")],
+    target: TargetOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+    scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., or a file.")] = "w8a8",
+    calib: Annotated[
+        Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")
+    ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", help="Labelled images to measure accuracy on.")
+    ] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="min-max, percentile, mse or kl; default: by width.")
+    ] = None,
+    optimize: OptimizeOption = Objective.EDP,
+    mapper: MapperOption = Mapper.EXACT,
+    rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
+    equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval.")
+    ] = None,
+    flash: Annotated[str | None, typer.Option(help="Budget, for example 256KiB.")] = None,
+    ram: Annotated[str | None, typer.Option(help="Budget, for example 64KiB.")] = None,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    dump_ir: Annotated[
+        Path | None, typer.Option(help="Write the module after each pass there.")
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Check the C against the reference.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a network: calibrate, quantize, map, emit C, verify, report."""
+    options = Options(
+        model=model,
+        target=target,
+        output=output,
+        scheme=scheme,
+        calib=calib,
+        eval=evaluation,
+        preprocess=preprocess,
+        limit=limit,
+        calibration=calibration,
+        optimize=optimize,
+        mapper=mapper,
+        rounding=rounding,
+        equalize=equalize,
+        max_drop=max_drop,
+        flash_bytes=parse_size(flash) if flash else None,
+        ram_bytes=parse_size(ram) if ram else None,
+        seed=seed,
+        dump_ir=dump_ir,
+        verify=verify,
+        **({"jobs": jobs} if jobs else {}),
+    )
+    from qmc.compiler import compile_with_options
+    from qmc.progress import Stages
+
+    plan = compile_with_options(options, Stages(Console(stderr=True)))
+    _show(plan.report, as_json, _print_build)
+
+
+@app.command("map")
+def map_command(
+    model: Annotated[Path | None, typer.Argument(help="ONNX file; or give --layer.")] = None,
+    *,
+    target: TargetOption,
+    layer: Annotated[
+        str | None, typer.Option(help='For example "C=32 K=64 P=56 Q=56 R=3 S=3 stride=1".')
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
+    optimize: OptimizeOption = Objective.EDP,
+    mapper: MapperOption = Mapper.EXACT,
+    psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
+    first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the best mapping of one layer or of every layer of a model."""
+    from qmc import mapping_command
+
+    rules = mapping_command.Rules(psum, first_fill)
+    search = mapping_command.SearchOptions(optimize, mapper, seed, jobs)
+    if (model is None) == (layer is None):
+        raise QmcError("map: give either a model or --layer")
+    if layer is not None:
+        entry = mapping_command.map_layer(layer, bits, target, rules, search)
+        _show(entry, as_json, _print_layer)
+    else:
+        assert model is not None
+        found = mapping_command.map_model(model, bits, target, rules, search)
+        _show(found, as_json, _print_build)
+
+
+@app.command()
+def evaluate(
+    target: TargetOption,
+    layer: Annotated[str, typer.Option(help='For example "C=32 K=64 P=56 Q=56 R=3 S=3".')],
+    mapping: Annotated[Path, typer.Option(help="Mapping file.")],
+    bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
+    file_format: Annotated[
+        str, typer.Option("--format", help="qmc or timeloop (YAML or JSON).")
+    ] = "qmc",
+    psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
+    first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
+    as_json: JsonOption = False,
+) -> None:
+    """Price a given mapping of one layer."""
+    from qmc import mapping_command
+
+    rules = mapping_command.Rules(psum, first_fill)
+    entry = mapping_command.evaluate_mapping(layer, bits, target, mapping, file_format, rules)
+    _show(entry, as_json, _print_layer)
+
+
+@app.command()
+def run(
+    build: BuildArgument,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or .npy inputs.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Run the emitted program on images and print the five most likely classes."""
+    from qmc.inference import print_predictions, run_images
+
+    _show(run_images(build, inputs), as_json, print_predictions)
+
+
+@app.command()
+def verify(build: BuildArgument, as_json: JsonOption = False) -> None:
+    """Rebuild a folder's C and check every layer against its golden vectors, bit for bit."""
+    from qmc.verify import print_result, verify_build
+
+    result = verify_build(build)
+    _show(result.data(), as_json, print_result)
+    if not result.ok:
+        raise typer.Exit(2)
+
+
+@app.command("report")
+def report_command(build: BuildArgument, as_json: JsonOption = False) -> None:
+    """Print the report of a build again."""
+    from qmc.plan import load_report
+
+    _show(load_report(build), as_json, _print_build)
+
+
+@app.command()
+def targets(
+    target: Annotated[str | None, typer.Argument(help="Name or YAML file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the machines, or show one: hierarchy, sizes, dataflow, energies with their sources."""
+    from qmc.targets_command import print_target, print_targets, target_data, targets_data
+
+    if target is None:
+        _show(targets_data(), as_json, print_targets)
+    else:
+        _show(target_data(target), as_json, print_target)
+
+
+def _show(
+    data: dict[str, Any], as_json: bool, printer: Callable[[dict[str, Any], Console], None]
+) -> None:
+    if as_json:
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        printer(data, Console())
+
+
+def _print_build(data: dict[str, Any], console: Console) -> None:
+    from qmc.console import print_build
+
+    print_build(data, console)
+
+
+def _print_layer(data: dict[str, Any], console: Console) -> None:
+    from qmc.console import print_layer
+
+    print_layer(data, console)

@@ -1,0 +1,88 @@
+"""What a person reads on the terminal: the summary of a build and its table of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Json = dict[str, Any]
+
+
+def print_build(report: Json, console: Console) -> None:
+    """Network summary, then one line per layer, in the manner of Arm Vela."""
+    print_network(report, console)
+    print_layers(report["layers"], console)
+    for note in report.get("notes", ()):
+        console.print(Text(f"note: {note}", style="yellow"))
+
+
+def print_network(report: Json, console: Console) -> None:
+    """The summary block."""
+    network, target = report["network"], report["target"]
+    console.print(Text(f"\nNetwork summary for {network['name']}", style="bold"))
+    rows = [
+        ("Target", f"{target['name']}  ({target['sha256'][:12]})"),
+        ("MACs", f"{network['macs'] / 1e6:,.2f} M"),
+        ("Bit operations", f"{network['bops'] / 1e9:,.3f} G"),
+        ("Energy (modelled)", f"{network['energy_uj']:,.2f} µJ/inference"),
+        ("Cycles (modelled)", f"{network['cycles']:,}"),
+        ("Latency (modelled)", f"{network['latency_ms']:,.3f} ms at {_clock(target)}"),
+        ("EDP (modelled)", f"{network['edp_pj_cycles']:.4e} pJ·cycle"),
+        ("Weights and constants", f"{_kib(network.get('flash_bytes'))}"),
+        ("Peak RAM", f"{_kib(network.get('ram_peak_bytes'))}"),
+        ("Mappings proved best", _proved(report["layers"])),
+    ]
+    if network.get("top1") is not None:
+        images = network["images"]
+        rows += [
+            ("Top-1, float", f"{network['top1_float']:.2f} %  (ONNX Runtime, {images} images)"),
+            ("Top-1, integer C", f"{network['top1']:.2f} %  (emitted program, same images)"),
+            ("Same answer as float", f"{network['agreement']:.2f} %"),
+        ]
+    for label, value in rows:
+        console.print(Text(f"  {label:<24}{value}"))
+
+
+def print_layers(layers: Iterable[Json], console: Console) -> None:
+    """One line per layer with bars of energy."""
+    layers = list(layers)
+    total = sum(layer["energy_pj"] for layer in layers) or 1.0
+    table = Table(title="Layers (energy and cycles modelled)", title_style="bold", pad_edge=False)
+    for name in ("Layer", "Op"):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=28)
+    for name in ("W/A/O bits", "MACs", "Energy µJ", "%", "Cycles", "Util %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Bound", overflow="ellipsis", no_wrap=True)
+    for layer in layers:
+        share = layer["energy_pj"] / total
+        table.add_row(
+            Text(layer["name"]),
+            layer["op"],
+            f"{layer['w_bits'] or '-'}/{layer['a_bits']}/{layer['o_bits']}",
+            f"{layer['macs']:,}" if layer["macs"] else "-",
+            f"{layer['energy_pj'] / 1e6:,.3f}",
+            f"{100 * share:4.1f} {'█' * round(10 * share):<4}",
+            f"{layer['cycles']:,}",
+            f"{100 * layer['utilization']:.0f}",
+            Text(layer["bound"]),
+        )
+    console.print(table)
+
+
+def _clock(target: Json) -> str:
+    return f"{target['clock_hz'] / 1e6:,.0f} MHz"
+
+
+def _kib(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1024:,.1f} KiB  ({size:,} bytes)"
+
+
+def _proved(layers: Iterable[Json]) -> str:
+    certificates = [layer["certificate"] for layer in layers if layer["certificate"]]
+    proved = sum(bool(certificate["proved"]) for certificate in certificates)
+    space = sum(certificate["space"] for certificate in certificates)
+    return f"{proved} of {len(certificates)}  ({space:,} mappings in their spaces)"

@@ -1,0 +1,65 @@
+"""What a user asks of ``qmc compile``; the fields' defaults are the only defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from qmc.arithmetic import Rounding
+from qmc.search import Objective
+
+
+class Mapper(StrEnum):
+    """How mappings are searched."""
+
+    EXACT = "exact"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One compilation.
+
+    Attributes:
+        model: ONNX file, or the plan.yaml of an earlier build.
+        target: name of a known machine or path of its YAML file.
+        output: folder to make; it appears whole or not at all.
+        scheme: ``w8a8`` and the like, or a scheme file.
+        calib, eval: images; see ``qmc.data``.
+        preprocess: YAML file; None takes ``<model>.preprocess.yaml`` beside the model.
+        limit: use only the first images of each set.
+        calibration: range method; None lets the quantizer choose by width.
+        optimize: what the mapper minimizes.
+        mapper: exact search or the random baseline.
+        rounding: of requantizations.
+        equalize: run cross-layer equalization.
+        max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
+        flash_bytes, ram_bytes: budgets that the build must meet.
+        seed: of everything random.
+        jobs: processes to use.
+        dump_ir: folder for the module after each pass.
+        verify: build the emitted C and check it against the reference.
+    """
+
+    model: Path
+    target: str
+    output: Path
+    scheme: str = "w8a8"
+    calib: Path | None = None
+    eval: Path | None = None
+    preprocess: Path | None = None
+    limit: int | None = None
+    calibration: str | None = None
+    optimize: Objective = Objective.EDP
+    mapper: Mapper = Mapper.EXACT
+    rounding: Rounding = Rounding.HALF_UP
+    equalize: bool = False
+    max_drop: float | None = None
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    seed: int = 0
+    jobs: int = os.cpu_count() or 1
+    dump_ir: Path | None = None
+    verify: bool = True

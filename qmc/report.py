@@ -1,0 +1,146 @@
+"""The report of a build: plain data with the keys of docs/report.md, the same as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import qmc
+from qmc.cost_models.base import Cost
+from qmc.layer import Layer, Precision
+from qmc.mapping_text import mapping_to_data
+from qmc.search import Certificate, SearchResult
+from qmc.targets.target import Target
+
+Json = dict[str, Any]
+
+#: What each group of numbers is, printed wherever they are shown.
+PROVENANCE = {
+    "energy": "modelled: analytical model of the target",
+    "cycles": "modelled: analytical model of the target",
+    "top1": "measured by the emitted integer network",
+    "top1_float": "measured by ONNX Runtime on the float model",
+    "ram_peak_bytes": "exact: the arena of the emitted program",
+    "flash_bytes": "exact: packed weights and constants of the emitted program",
+}
+
+
+def layer_entry(
+    layer: Layer, precision: Precision, result: SearchResult | Cost, target: Target, verdict: str
+) -> Json:
+    """One entry of ``layers``; also what ``qmc map`` and ``qmc evaluate`` print.
+
+    ``accesses`` counts packed words per used instance, as the model's golden records do.
+    """
+    cost = result.cost if isinstance(result, SearchResult) else result
+    searched = isinstance(result, SearchResult)
+    return {
+        "name": layer.name,
+        "op": layer.op.value,
+        "macs": layer.macs,
+        "w_bits": precision.weight_bits if layer.has_weights else None,
+        "a_bits": precision.input_bits,
+        "o_bits": precision.output_bits,
+        "psum_bits": precision.psum_bits if layer.has_weights else None,
+        "energy_pj": cost.energy_pj,
+        "cycles": cost.cycles,
+        "edp_pj_cycles": cost.edp_pj_cycles,
+        "utilization": cost.utilization,
+        "bound": cost.bound,
+        "energy_by_memory_pj": dict(cost.energy_by_memory_pj),
+        "accesses": accesses_data(cost),
+        "mapping": mapping_to_data(result.mapping)["loops"] if searched else [],
+        "certificate": certificate_data(result.certificate) if searched else {},
+        "verdict": verdict,
+    }
+
+
+def accesses_data(cost: Cost) -> Json:
+    """Counts by memory and operand."""
+    return {
+        memory: {
+            operand.value: {
+                "reads": counts.reads,
+                "fills": counts.fills,
+                "updates": counts.updates,
+                "instances": counts.instances,
+                "utilized_words": counts.utilized_words,
+                "energy_pj": counts.energy_pj,
+            }
+            for operand, counts in operands.items()
+        }
+        for memory, operands in cost.accesses.items()
+    }
+
+
+def certificate_data(certificate: Certificate) -> Json:
+    """The certificate without its running time, which is not reproducible."""
+    return {
+        "space": certificate.space,
+        "evaluated": certificate.evaluated,
+        "pruned": dict(certificate.pruned),
+        "lower_bound": certificate.lower_bound,
+        "best": certificate.best,
+        "proved": certificate.proved,
+    }
+
+
+def verdict(layer: Layer, cost: Cost, reference: Cost | None) -> str:
+    """One sentence: what holds the layer back, and what its widths gain over 8 bits here."""
+    memory, energy = max(cost.energy_by_memory_pj.items(), key=lambda item: item[1])
+    share = 100 * energy / cost.energy_pj if cost.energy_pj else 0.0
+    text = f"{memory} takes {share:.0f} % of the energy, {cost.bound} sets the cycles"
+    if reference is None or not layer.has_weights:
+        return text
+    saved = 100 * (cost.energy_pj / reference.energy_pj - 1)
+    faster = 100 * (cost.cycles / reference.cycles - 1)
+    if abs(saved) < 0.05 and abs(faster) < 0.05:
+        return f"no gain over w8a8 on this machine; {text}"
+    return f"{saved:+.1f} % energy, {faster:+.1f} % cycles against w8a8; {text}"
+
+
+def network_entry(name: str, layers: Sequence[Json], target: Target, measured: Json) -> Json:
+    """The ``network`` object: sums over layers and what was measured.
+
+    EDP is network energy times network cycles, not a sum; BOPs = MACs * w_bits * a_bits.
+    """
+    energy_pj = sum(layer["energy_pj"] for layer in layers)
+    cycles = sum(layer["cycles"] for layer in layers)
+    return {
+        "name": name,
+        "macs": sum(layer["macs"] for layer in layers),
+        "bops": sum(layer["macs"] * (layer["w_bits"] or 0) * layer["a_bits"] for layer in layers),
+        "energy_uj": energy_pj / 1e6,
+        "cycles": cycles,
+        "latency_ms": 1e3 * cycles / target.clock_hz,
+        "edp_pj_cycles": energy_pj * cycles,
+        **measured,
+    }
+
+
+def versions() -> Json:
+    """Versions of everything that decides the bytes."""
+    packages = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnx", "onnxruntime")
+    found = {name: metadata.version(name) for name in packages}
+    return {"qmc": qmc.__version__, "python": platform.python_version(), **found}
+
+
+def to_csv(layers: Sequence[Json]) -> str:
+    """Flat columns of every layer, one line each."""
+    memories = sorted({memory for layer in layers for memory in layer["energy_by_memory_pj"]})
+    plain = [
+        *("name", "op", "macs", "w_bits", "a_bits", "o_bits", "psum_bits"),
+        *("energy_pj", "cycles", "edp_pj_cycles", "utilization", "bound"),
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*plain, *(f"energy_{memory}_pj" for memory in memories), "verdict"])
+    for layer in layers:
+        energies: Mapping[str, float] = layer["energy_by_memory_pj"]
+        cells = [layer[key] for key in plain]
+        writer.writerow([*cells, *(energies.get(m, 0.0) for m in memories), layer["verdict"]])
+    return text.getvalue()

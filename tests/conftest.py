@@ -1,0 +1,37 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+#: Reference data and models beside the checkout; most machines have none.
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+# The same examples in every run, and no limit that a busy machine could break.
+hypothesis.settings.register_profile("qmc", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("qmc")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use ``shared``, so that ``-m shared_data`` selects them."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared_data)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data; without it the test is skipped.
+
+    With ``QMC_REQUIRE_SHARED=1`` in the environment (set by ``.ci/run`` where the folder is
+    present) a missing folder is a failure instead.
+    """
+    if SHARED.is_dir():
+        return SHARED
+    if os.environ.get("QMC_REQUIRE_SHARED") == "1":
+        pytest.fail(f"{SHARED} is missing, and QMC_REQUIRE_SHARED asks for it")
+    pytest.skip(f"{SHARED} is absent: reference data and models are not part of the repository")

@@ -1,0 +1,81 @@
+"""The real functions that a LOOKUP layer tabulates, by key.
+
+A key is a name, or a name with its parameters: ``hard_sigmoid:0.2:0.5``. Definitions are those of
+the ONNX operators of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reals = NDArray[np.float64]
+
+
+def evaluate(key: str, x: Reals) -> Reals:
+    """Value of the function called ``key`` at ``x``, float64.
+
+    Raises:
+        ValueError: the key is unknown or has the wrong number of parameters.
+    """
+    name, parameters = _split(key)
+    values = _FUNCTIONS[name][1](x.astype(np.float64), *parameters)
+    return np.asarray(values, dtype=np.float64)
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError unless ``key`` names a function with as many parameters as it takes."""
+    _split(key)
+
+
+def _split(key: str) -> tuple[str, list[float]]:
+    name, *texts = key.split(":")
+    if name not in _FUNCTIONS:
+        raise ValueError(f"unknown function '{key}'; known: {', '.join(_FUNCTIONS)}")
+    count = _FUNCTIONS[name][0]
+    if len(texts) != count:
+        raise ValueError(f"function '{key}': found {len(texts)} parameters, takes {count}")
+    return name, [float(text) for text in texts]
+
+
+def _sigmoid(x: Reals) -> Reals:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))  # no overflow at either end
+
+
+def _hard_sigmoid(x: Reals, alpha: float, beta: float) -> Reals:
+    return np.asarray(np.clip(alpha * x + beta, 0.0, 1.0))
+
+
+def _hard_swish(x: Reals) -> Reals:
+    return x * _hard_sigmoid(x, 1.0 / 6.0, 0.5)
+
+
+def _relu(x: Reals) -> Reals:
+    return np.maximum(x, 0.0)
+
+
+def _clip(x: Reals, low: float, high: float) -> Reals:
+    return np.asarray(np.clip(x, low, high))
+
+
+def _leaky_relu(x: Reals, alpha: float) -> Reals:
+    return np.where(x >= 0.0, x, alpha * x)
+
+
+def _elu(x: Reals, alpha: float) -> Reals:
+    return np.where(x >= 0.0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+#: By name: number of parameters, function.
+_FUNCTIONS: dict[str, tuple[int, Callable[..., Reals]]] = {
+    "sigmoid": (0, _sigmoid),
+    "hard_sigmoid": (2, _hard_sigmoid),
+    "hard_swish": (0, _hard_swish),
+    "tanh": (0, np.tanh),
+    "relu": (0, _relu),
+    "clip": (2, _clip),
+    "leaky_relu": (1, _leaky_relu),
+    "elu": (1, _elu),
+}

@@ -1,0 +1,228 @@
+"""The integer arithmetic of every layer, in NumPy: this file *defines* what the emitted C computes.
+
+Codes are int32 arrays in the shape of the ONNX tensor, (n, C, H, W) or (n, C), with any batch n.
+Formulas in prose: docs/arithmetic.md. Matrix products run in float64 for speed and are exact:
+an activation has at most 16 bits and a weight 8, so a sum of fewer than 2^29 products is below 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.arithmetic import IntArray, Rescale, requantize
+from qmc.integer import IntegerLayer, IntegerNetwork
+from qmc.layer import Layer, Op
+
+Codes = NDArray[np.int32]
+
+
+def run_network(net: IntegerNetwork, codes: Codes) -> dict[str, Codes]:
+    """Run every layer.
+
+    Args:
+        net: the integer network.
+        codes: input codes, (n, ...) like the network's input tensor.
+
+    Returns:
+        The codes of every tensor by name, the input included.
+    """
+    values = {net.input: codes.astype(np.int32)}
+    for layer in net.layers:
+        inputs = [values[name] for name in layer.layer.inputs]
+        shape = net.tensors[layer.layer.output].shape
+        values[layer.layer.output] = run_layer(layer, inputs, shape)
+    return values
+
+
+def run_layer(
+    layer: IntegerLayer, inputs: Sequence[Codes], shape: tuple[int, ...] | None = None
+) -> Codes:
+    """Run one layer.
+
+    Args:
+        layer: the layer with its integer constants.
+        inputs: codes of its input tensors.
+        shape: shape of the output tensor; its first extent is replaced by the batch. None takes
+            (n, channels) for DENSE and for a RESHAPE to one pixel, else (n, channels, P, Q).
+
+    Returns:
+        int32 codes of the output tensor.
+    """
+    match layer.layer.op:
+        case Op.CONV | Op.DENSE:
+            codes = _weighted(layer, inputs[0])
+        case Op.ADD:
+            codes = _add(layer, inputs)
+        case Op.MUL:
+            codes = _mul(layer, inputs)
+        case Op.CONCAT:
+            codes = _concat(layer, inputs)
+        case Op.MAX_POOL:
+            codes = _max_pool(layer, inputs[0])
+        case Op.AVERAGE_POOL:
+            codes = _average_pool(layer, inputs[0])
+        case Op.LOOKUP:
+            codes = _table(layer)[inputs[0]].astype(np.int32)
+        case Op.SOFTMAX:
+            codes = _softmax(layer, inputs[0])
+        case Op.RESHAPE:
+            perm = layer.layer.perm
+            codes = inputs[0] if perm is None else inputs[0].transpose(perm)
+    extents = _default_shape(layer.layer) if shape is None else shape
+    return codes.reshape(inputs[0].shape[0], *extents[1:])
+
+
+def window_counts(layer: Layer, height: int, width: int) -> IntArray:
+    """Number of elements each window counts, (P, Q): inside the input, or all of them.
+
+    Args:
+        layer: a pooling layer.
+        height: rows of the input tensor.
+        width: columns of the input tensor.
+    """
+    bounds = layer.bounds
+    if layer.count_include_pad:
+        return np.full((bounds.P, bounds.Q), bounds.R * bounds.S, dtype=np.int64)
+    inside = np.ones((1, 1, height, width), dtype=np.int64)
+    counts: IntArray = np.asarray(sum(_windows(layer, inside, padding=0)), dtype=np.int64)[0, 0]
+    return counts
+
+
+def accumulate(layer: IntegerLayer, codes: Codes) -> IntArray:
+    """Accumulators of a CONV or DENSE layer: sums of weight * raw input code, without bias.
+
+    Padding has the code of the input's zero point; subtracting the zero point is part of the
+    requantization's start value.
+
+    Returns:
+        (n, G*K, P, Q).
+    """
+    assert layer.weights is not None
+    bounds = layer.layer.bounds
+    if layer.layer.op is Op.DENSE:
+        codes = codes.reshape(codes.shape[0], bounds.C, 1, 1)
+    windows = list(_windows(layer.layer, codes.astype(np.int64), layer.inputs[0].zero_point))
+    weights = layer.weights.reshape(bounds.G * bounds.K, bounds.C, bounds.R * bounds.S)
+    if bounds.C == 1:
+        return _accumulate_depthwise(windows, weights, bounds.K)
+    batch = codes.shape[0]
+    columns = np.stack(windows, axis=2).astype(np.float64)  # (n, G*C, R*S, P, Q)
+    columns = columns.reshape(batch, bounds.G, -1, bounds.P * bounds.Q)
+    matrix = weights.reshape(bounds.G, bounds.K, -1).astype(np.float64)
+    sums = [matrix[group] @ columns[:, group] for group in range(bounds.G)]
+    acc = np.concatenate(sums, axis=1).reshape(batch, -1, bounds.P, bounds.Q)
+    return acc.astype(np.int64)
+
+
+def _accumulate_depthwise(
+    windows: Sequence[IntArray], weights: NDArray[np.int8], multiplier: int
+) -> IntArray:
+    taps = weights[:, 0, :].astype(np.int64)  # (G*K, R*S)
+    acc = sum(
+        np.repeat(window, multiplier, axis=1) * taps[:, tap, None, None]
+        for tap, window in enumerate(windows)
+    )
+    return np.asarray(acc, dtype=np.int64)
+
+
+def _windows(layer: Layer, values: IntArray, padding: int) -> Iterator[IntArray]:
+    """The input elements under each filter position (r, s), row by row: (n, channels, P, Q)."""
+    top, left, bottom, right = layer.pads
+    padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=padding)
+    bounds = layer.bounds
+    for r in range(bounds.R):
+        rows = _positions(r * layer.dilations[0], bounds.P, layer.strides[0])
+        for s in range(bounds.S):
+            columns = _positions(s * layer.dilations[1], bounds.Q, layer.strides[1])
+            yield padded[:, :, rows, columns]
+
+
+def _positions(first: int, count: int, stride: int) -> slice:
+    return slice(first, first + (count - 1) * stride + 1, stride)
+
+
+def _weighted(layer: IntegerLayer, codes: Codes) -> Codes:
+    assert layer.requant is not None
+    return requantize(accumulate(layer, codes), layer.requant, layer.low, layer.high)
+
+
+def _add(layer: IntegerLayer, inputs: Sequence[Codes]) -> Codes:
+    """(ma*a + mb*b + oa + ob) >> shift."""
+    first, second = layer.rescales
+    total = first.multiplier * inputs[0].astype(np.int64) + first.offset
+    total = total + (second.multiplier * inputs[1].astype(np.int64) + second.offset)
+    return _clip(layer, total >> first.shift)
+
+
+def _mul(layer: IntegerLayer, inputs: Sequence[Codes]) -> Codes:
+    """(m * (a - za) * (b - zb) + o) >> shift."""
+    factors = (
+        codes.astype(np.int64) - params.zero_point
+        for codes, params in zip(inputs, layer.inputs, strict=True)
+    )
+    product = next(factors) * next(factors)
+    return _clip(layer, _rescale(product, layer.rescales[0]))
+
+
+def _concat(layer: IntegerLayer, inputs: Sequence[Codes]) -> Codes:
+    parts = [
+        _rescale(codes.astype(np.int64), rescale)
+        for codes, rescale in zip(inputs, layer.rescales, strict=True)
+    ]
+    return _clip(layer, np.concatenate(parts, axis=1))
+
+
+def _max_pool(layer: IntegerLayer, codes: Codes) -> Codes:
+    """Padding has code 0, the least there is, and so never wins over an element."""
+    windows = np.stack(list(_windows(layer.layer, codes.astype(np.int64), padding=0)))
+    return _clip(layer, windows.max(axis=0))
+
+
+def _average_pool(layer: IntegerLayer, codes: Codes) -> Codes:
+    """Each window's plain sum, rescaled by the constants of its count."""
+    spec = layer.layer
+    padding = layer.inputs[0].zero_point if spec.count_include_pad else 0
+    total = np.asarray(sum(_windows(spec, codes.astype(np.int64), padding)), dtype=np.int64)
+    counts = window_counts(spec, *codes.shape[2:])
+    averages = np.zeros_like(total)
+    for count, rescale in zip(layer.counts, layer.rescales, strict=True):
+        averages = np.where(counts == count, _rescale(total, rescale), averages)
+    return _clip(layer, averages)
+
+
+def _softmax(layer: IntegerLayer, codes: Codes) -> Codes:
+    """E = table[max - x]; y = min(high, (e*F + S//2) // S), S the sum of e, F = round(1/scale)."""
+    weights = _table(layer)[codes.max(axis=1, keepdims=True) - codes]
+    total = weights.sum(axis=1, keepdims=True)
+    scaled = (weights * softmax_factor(layer) + total // 2) // total
+    return _clip(layer, scaled)
+
+
+def softmax_factor(layer: IntegerLayer) -> int:
+    """The factor F = round(1 / output scale) of a SOFTMAX layer."""
+    return round(1.0 / layer.output.scale)
+
+
+def _rescale(values: IntArray, rescale: Rescale) -> IntArray:
+    return (rescale.multiplier * values + rescale.offset) >> rescale.shift
+
+
+def _clip(layer: IntegerLayer, values: IntArray) -> Codes:
+    return np.clip(values, layer.low, layer.high).astype(np.int32)
+
+
+def _table(layer: IntegerLayer) -> IntArray:
+    assert layer.table is not None
+    return layer.table.astype(np.int64)
+
+
+def _default_shape(layer: Layer) -> tuple[int, ...]:
+    bounds = layer.bounds
+    channels = bounds.G * bounds.K
+    flat = layer.op is Op.RESHAPE and bounds.P * bounds.Q == 1
+    if flat or layer.op is Op.DENSE:
+        return (1, channels)
+    return (1, channels, bounds.P, bounds.Q)

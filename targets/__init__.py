@@ -1,1 +1,23 @@
 """Machines as data: one YAML file each."""
+
+from qmc.targets.load import find_target, list_targets, load_target
+from qmc.targets.target import (
+    ALL_REMAINING,
+    LoopConstraint,
+    MacArray,
+    MemoryLevel,
+    Packing,
+    Target,
+)
+
+__all__ = [
+    "ALL_REMAINING",
+    "LoopConstraint",
+    "MacArray",
+    "MemoryLevel",
+    "Packing",
+    "Target",
+    "find_target",
+    "list_targets",
+    "load_target",
+]

@@ -16,6 +16,7 @@ class Packing(StrEnum):
     """How elements narrower than a word lie in a memory."""
 
     WORDS = "words"  # floor(word_bits / bits) per word, none straddles
+    SINGLE = "single"  # one element per word, however narrow (an accumulator register)
     DENSE = "dense"  # a bit stream
     PLANES = "planes"  # bit-serial: one plane per bit
 

@@ -1,0 +1,196 @@
+"""From a machine's name or file to a :class:`~qmc.targets.target.Target`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from qmc.errors import TargetError
+from qmc.layer import LoopDim
+from qmc.targets.schema import (
+    CONSTRAINED_DIMS,
+    ConstraintSpec,
+    MacSpec,
+    MemorySpec,
+    TargetSpec,
+    dim_of,
+)
+from qmc.targets.schema_errors import first_error
+from qmc.targets.target import ALL_REMAINING, LoopConstraint, MacArray, MemoryLevel, Target
+from qmc.targets.yaml_file import read_yaml
+
+_FOLDER = Path(__file__).parent
+_MAX_EXTENDS = 8
+
+
+def list_targets() -> tuple[str, ...]:
+    """Names of the machines that come with qmc, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """The machine of that name, or the one described in that file.
+
+    Raises:
+        TargetError: unknown name, unreadable file, or a description that breaks the schema.
+    """
+    path = find_target(name_or_path)
+    data, digest = _read_extended(path, ())
+    try:
+        spec = TargetSpec.model_validate(data)
+    except ValidationError as error:
+        key, value, allowed = first_error(error, TargetSpec)
+        raise TargetError(path, key, value, allowed) from error
+    return build_target(spec, digest)
+
+
+def find_target(name_or_path: str | Path) -> Path:
+    """The file of a machine; anything with a folder or a YAML suffix is a path.
+
+    Raises:
+        TargetError: no such name or file.
+    """
+    text = str(name_or_path)
+    path = Path(text)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if not path.is_file():
+            raise TargetError(text, "target", text, "an existing file")
+        return path
+    known = list_targets()
+    if text in known:
+        return _FOLDER / f"{text}.yaml"
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)
+    hint = f"; nearest: {near[0]}" if near else ""
+    raise TargetError("--target", "name", text, f"{', '.join(known)}, or a YAML file{hint}")
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
+    """A description with what it ``extends`` filled in, and the sha256 of all files read."""
+    data, raw = read_yaml(path)
+    digest = hashlib.sha256(raw)
+    if "extends" not in data:
+        return data, digest.hexdigest()
+    base_name = data.pop("extends")
+    seen = (*seen, path.resolve())
+    base = _base_path(path, base_name)
+    if base.resolve() in seen or len(seen) > _MAX_EXTENDS:
+        raise TargetError(path, "extends", base_name, "a machine that does not extend this one")
+    base_data, base_digest = _read_extended(base, seen)
+    digest.update(base_digest.encode())
+    return _merge(path, base_data, data), digest.hexdigest()
+
+
+def _base_path(path: Path, name: object) -> Path:
+    if not isinstance(name, str):
+        raise TargetError(path, "extends", name, "a machine's name or file")
+    beside = path.parent / name
+    return beside if beside.suffix and beside.is_file() else find_target(name)
+
+
+def _merge(
+    path: Path, base: dict[str, Any], change: dict[str, Any], where: str = ""
+) -> dict[str, Any]:
+    """``base`` with ``change`` laid over it; memories are matched by name."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = base.get(key)
+        if key == "memories" and not where and isinstance(value, list):
+            merged[key] = _merge_memories(path, base.get(key, []), value)
+        elif isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(path, old, value, f"{where}{key}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merge_memories(path: Path, base: list[Any], changes: list[Any]) -> list[Any]:
+    names = [memory["name"] for memory in base]
+    merged = list(base)
+    for index, change in enumerate(changes):
+        name = change.get("name") if isinstance(change, dict) else None
+        if name not in names:
+            known = ", ".join(names)
+            raise TargetError(
+                path, f"memories[{index}].name", name, f"a memory of the base: {known}"
+            )
+        position = names.index(name)
+        merged[position] = _merge(path, merged[position], change, f"memories[{index}].")
+    return merged
+
+
+def build_target(spec: TargetSpec, sha256: str) -> Target:
+    """A target from a checked description; instances are the product of the fan-outs outside."""
+    memories: list[MemoryLevel] = []
+    instances = 1
+    for memory in spec.memories:
+        memories.append(_memory(memory, instances))
+        instances *= memory.fanout.x.size * memory.fanout.y.size
+    return Target(
+        name=spec.name,
+        description=spec.description,
+        memories=tuple(memories),
+        mac=_mac(spec.mac, instances),
+        clock_hz=spec.clock_mhz * 1e6,
+        psum_bits=spec.psum_bits,
+        groups_follow=dim_of(spec.groups_follow),
+        sources=_sources(spec),
+        sha256=sha256,
+    )
+
+
+def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
+    return MemoryLevel(
+        name=spec.name,
+        instances=instances,
+        word_bits=spec.word_bits,
+        row_words=spec.row_words,
+        depth_words=None if spec.depth_words == "unlimited" else spec.depth_words,
+        fanout_x=spec.fanout.x.size,
+        fanout_y=spec.fanout.y.size,
+        keep=frozenset(spec.keep),
+        bypass=frozenset(spec.bypass),
+        packing=spec.packing,
+        read_pj=spec.energy_pj.read,
+        fill_pj=spec.energy_pj.fill,
+        update_pj=spec.energy_pj.update,
+        leakage_pj=spec.leakage_pj,
+        read_bandwidth=None if spec.bandwidth.read == "unlimited" else spec.bandwidth.read,
+        write_bandwidth=None if spec.bandwidth.write == "unlimited" else spec.bandwidth.write,
+        cluster=spec.cluster,
+        temporal=_constraint(spec.temporal),
+        spatial_x=_constraint(spec.fanout.x),
+        spatial_y=_constraint(spec.fanout.y),
+    )
+
+
+def _mac(spec: MacSpec, instances: int) -> MacArray:
+    return MacArray(
+        spec.name, instances, spec.energy_pj, spec.leakage_pj, spec.weight_bits, spec.input_bits
+    )
+
+
+def _constraint(spec: ConstraintSpec) -> LoopConstraint:
+    factors: dict[LoopDim, int] = {}
+    for dim in CONSTRAINED_DIMS:
+        factor = spec.factors.get(dim)
+        if factor == "all":
+            factors[dim_of(dim)] = ALL_REMAINING
+        elif factor is not None:
+            factors[dim_of(dim)] = factor
+        elif spec.only is not None and dim not in spec.only:
+            factors[dim_of(dim)] = 1
+    maximum = {dim_of(dim): limit for dim, limit in spec.maximum.items()}
+    return LoopConstraint(factors, maximum, tuple(dim_of(dim) for dim in spec.order))
+
+
+def _sources(spec: TargetSpec) -> dict[str, str]:
+    """Sources by topic, with those given beside single memories under the memory's name."""
+    sources = dict(spec.sources)
+    for part in (*spec.memories, spec.mac):
+        if part.source is not None:
+            sources[part.name] = part.source
+    return sources

@@ -1,0 +1,243 @@
+"""The schema of a machine description and its checks; errors name key, value and what is allowed.
+
+The models here only describe and check the YAML; :mod:`qmc.targets.load` reads files and turns a
+checked description into a :class:`~qmc.targets.target.Target`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from qmc.layer import LoopDim, Operand
+from qmc.targets.target import Packing
+
+SCHEMA_VERSION = 1
+
+#: Dims a constraint may name. The group loop G has none of its own: it follows ``groups_follow``.
+ConstrainedDim = Literal["N", "K", "C", "P", "Q", "R", "S"]
+CONSTRAINED_DIMS: tuple[ConstrainedDim, ...] = ("N", "K", "C", "P", "Q", "R", "S")
+
+_Count = Annotated[int, Field(ge=1, le=1 << 40)]
+_Bits = Annotated[int, Field(ge=1, le=64)]
+_Energy = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Bandwidth = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["unlimited"]
+_Factor = _Count | Literal["all"]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+def _require_distinct(key: str, names: tuple[str, ...]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ValueError(f"{key} names '{name}' twice; names must be distinct")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ConstraintSpec(_Model):
+    """What one block of loops may contain."""
+
+    only: tuple[ConstrainedDim, ...] | None = None
+    factors: dict[ConstrainedDim, _Factor] = {}
+    maximum: dict[ConstrainedDim, _Count] = {}
+    order: tuple[ConstrainedDim, ...] = ()
+
+    @field_validator("only", "order", mode="before")
+    @classmethod
+    def _tuples(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> ConstraintSpec:
+        for key, dims in (("only", self.only or ()), ("order", self.order)):
+            _require_distinct(key, dims)
+        for dim, factor in self.factors.items():
+            if self.only is not None and dim not in self.only and factor != 1:
+                raise ValueError(f"factors.{dim} is {factor}, but 'only' leaves {dim} out")
+            limit = self.maximum.get(dim)
+            if limit is not None and factor != "all" and factor > limit:
+                raise ValueError(f"factors.{dim} is {factor}, above maximum.{dim} {limit}")
+        return self
+
+    def allows(self, dim: ConstrainedDim) -> bool:
+        """Whether a loop of ``dim`` may have an extent above 1."""
+        if self.only is not None and dim not in self.only:
+            return False
+        return self.factors.get(dim) != 1 and self.maximum.get(dim) != 1
+
+
+class AxisSpec(ConstraintSpec):
+    """One axis of a fan-out."""
+
+    size: _Count
+
+    @model_validator(mode="after")
+    def _fits(self) -> AxisSpec:
+        if self.order:
+            raise ValueError("'order' has no meaning on an axis of space")
+        fixed = 1
+        for factor in self.factors.values():
+            fixed *= 1 if factor == "all" else factor
+        if fixed > self.size:
+            raise ValueError(f"the fixed factors need {fixed} instances, size is {self.size}")
+        return self
+
+
+class FanoutSpec(_Model):
+    """Instances right below one instance of a memory, by axis."""
+
+    x: AxisSpec = AxisSpec(size=1)
+    y: AxisSpec = AxisSpec(size=1)
+
+
+class EnergySpec(_Model):
+    """Energy of one row access, pJ."""
+
+    read: _Energy
+    fill: _Energy
+    update: _Energy
+
+
+class BandwidthSpec(_Model):
+    """Words per cycle and instance."""
+
+    read: _Bandwidth = "unlimited"
+    write: _Bandwidth = "unlimited"
+
+
+class MemorySpec(_Model):
+    """One memory of the hierarchy."""
+
+    name: _Name
+    word_bits: Annotated[int, Field(ge=1, le=4096)]
+    row_words: _Count = 1
+    depth_words: _Count | Literal["unlimited"]
+    keep: tuple[Operand, ...] = ()
+    bypass: tuple[Operand, ...] = ()
+    packing: Packing
+    energy_pj: EnergySpec
+    leakage_pj: _Energy = 0.0
+    bandwidth: BandwidthSpec = BandwidthSpec()
+    cluster: _Count = 1
+    temporal: ConstraintSpec = ConstraintSpec()
+    fanout: FanoutSpec = FanoutSpec()
+    source: str | None = None
+
+    @field_validator("keep", "bypass", mode="before")
+    @classmethod
+    def _operands(cls, value: object) -> object:
+        if not isinstance(value, list):
+            return value
+        return tuple(Operand(item) if item in set(Operand) else item for item in value)
+
+    @field_validator("packing", mode="before")
+    @classmethod
+    def _packing(cls, value: object) -> object:
+        return Packing(value) if value in set(Packing) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> MemorySpec:
+        _require_distinct("keep", self.keep)
+        _require_distinct("bypass", self.bypass)
+        both = sorted(set(self.keep) & set(self.bypass))
+        if both:
+            raise ValueError(f"{both[0].value} is in keep and in bypass; name it once")
+        return self
+
+
+class MacSpec(_Model):
+    """The multiply-accumulate units."""
+
+    name: _Name = "mac"
+    energy_pj: _Energy
+    leakage_pj: _Energy = 0.0
+    weight_bits: tuple[_Bits, _Bits]
+    input_bits: tuple[_Bits, _Bits]
+    source: str | None = None
+
+    @field_validator("weight_bits", "input_bits", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ascending(self) -> MacSpec:
+        for key, (low, high) in (
+            ("weight_bits", self.weight_bits),
+            ("input_bits", self.input_bits),
+        ):
+            if low > high:
+                raise ValueError(f"{key} is [{low}, {high}]; the first must not exceed the second")
+        return self
+
+
+class TargetSpec(_Model):
+    """A whole machine."""
+
+    schema_version: Literal[1]
+    name: _Name
+    description: str
+    clock_mhz: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    psum_bits: _Bits
+    groups_follow: Literal["K", "C"]
+    sources: Annotated[dict[str, str], Field(min_length=1)]
+    memories: Annotated[tuple[MemorySpec, ...], Field(min_length=2, max_length=16)]
+    mac: MacSpec
+
+    @field_validator("memories", mode="before")
+    @classmethod
+    def _levels(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> TargetSpec:
+        _require_distinct("memories", (*(memory.name for memory in self.memories), self.mac.name))
+        outer = self.memories[0]
+        for operand in Operand:
+            if operand not in outer.keep:
+                raise ValueError(
+                    f"memories[0] '{outer.name}' must keep {operand.value}: "
+                    "the outermost memory holds every operand"
+                )
+        for dim in CONSTRAINED_DIMS:
+            _require_mappable(dim, self.memories)
+        return self
+
+
+def blocks(memories: tuple[MemorySpec, ...]) -> Iterator[tuple[str, ConstraintSpec]]:
+    """Every block of loops with its key path, outermost first."""
+    for index, memory in enumerate(memories):
+        path = f"memories[{index}]"
+        yield f"{path}.temporal", memory.temporal
+        yield f"{path}.fanout.x", memory.fanout.x
+        yield f"{path}.fanout.y", memory.fanout.y
+
+
+def _require_mappable(dim: ConstrainedDim, memories: tuple[MemorySpec, ...]) -> None:
+    """A dim needs a block that takes any extent, and at most one block that takes it whole."""
+    whole = [path for path, block in blocks(memories) if block.factors.get(dim) == "all"]
+    if len(whole) > 1:
+        raise ValueError(
+            f"{whole[0]} and {whole[1]} both take 'all' of {dim}; one of them can have it"
+        )
+    if not any(_takes_any(block, dim) for _, block in blocks(memories)):
+        raise ValueError(
+            f"no block of loops can take {dim}: every one fixes or limits its extent; "
+            f"allow {dim} in the temporal loops of a memory"
+        )
+
+
+def _takes_any(block: ConstraintSpec, dim: ConstrainedDim) -> bool:
+    if not block.allows(dim) or dim in block.maximum:
+        return False
+    factor = block.factors.get(dim)
+    return factor == "all" or (factor is None and not isinstance(block, AxisSpec))
+
+
+def dim_of(name: str) -> LoopDim:
+    """The loop dim a description calls ``name``."""
+    return LoopDim(name)

@@ -1,7 +1,6 @@
 """The integer arithmetic of every layer, in NumPy: this file *defines* what the emitted C computes.
 
 Codes are int32 arrays in the shape of the ONNX tensor, (n, C, H, W) or (n, C), with any batch n.
-Codes are int32 arrays in the shape of the ONNX tensor, (n, C, H, W) or (n, C), with any batch n.
 Formulas in prose: docs/arithmetic.md. Matrix products run in float64 for speed and are exact: an
 activation has at most 16 bits and a weight 8, so fewer than 2^29 products sum to below 2^53.
 """

@@ -1,0 +1,54 @@
+"""Reading YAML that a user wrote: size, syntax and schema are checked, errors are one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from qmc.errors import QmcError
+
+#: Far above any scheme of ours (EfficientNet-Lite0's has 0.6 MB).
+_MAX_BYTES = 64 << 20
+_Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path, error: type[QmcError]) -> Any:
+    """The plain data in a YAML file.
+
+    Aliases are refused: a few nested ones expand without limit.
+
+    Raises:
+        QmcError: of class ``error``; the file cannot be read, is too large or is not YAML.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise error(f"{path}: larger than {_MAX_BYTES >> 20} MiB")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
+            raise error(f"{path}: YAML aliases are not allowed")
+        return yaml.load(text, Loader=_Loader)
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror or cause}") from None
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as cause:
+        raise error(f"{path}: not valid YAML: {cause}") from None
+
+
+def check_data(data: Any, model: type[Model], path: Path, error: type[QmcError]) -> Model:
+    """``data`` as an instance of ``model``.
+
+    Raises:
+        QmcError: of class ``error``, naming file, key, value found and what is allowed.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as cause:
+        first = cause.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "document"
+        found = repr(first["input"])
+        found = found if len(found) <= 80 else found[:77] + "..."
+        raise error(f"{path}: {key}: found {found}; {first['msg']}") from None

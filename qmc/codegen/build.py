@@ -1,0 +1,134 @@
+"""Compile an emitted folder with the C compiler of this computer, and run the program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.codegen.cfile import CFile
+from qmc.errors import BuildError, OutputError
+
+#: Dialect and warnings that every emitted file must pass.
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+_COMPILERS = ("cc", "gcc", "clang")
+_SECONDS = 600
+
+
+def find_compiler() -> str:
+    """Path of ``$CC`` or else of the first of cc, gcc, clang.
+
+    Raises:
+        BuildError: there is none.
+    """
+    wanted = os.environ.get("CC", "")
+    for name in (wanted,) if wanted else _COMPILERS:
+        path = shutil.which(name)
+        if path:
+            return path
+    if wanted:
+        raise BuildError(
+            f"C compiler: $CC is '{wanted}', which is not found; allowed: a C99 compiler"
+        )
+    raise BuildError(
+        f"C compiler: none of {', '.join(_COMPILERS)} found; install one or set $CC to its path"
+    )
+
+
+def write_files(files: Iterable[CFile], folder: Path) -> None:
+    """Write emitted files below ``folder``.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    try:
+        for file in files:
+            path = folder / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot write: {error.strerror}; choose another folder"
+        ) from error
+
+
+def compile_folder(
+    folder: Path,
+    program: Path,
+    flags: Sequence[str] = ("-O3",),
+    compiler: str | None = None,
+) -> Path:
+    """Compile all C files of an emitted folder into ``program``.
+
+    Args:
+        folder: where :func:`write_files` put them.
+        program: path of the executable.
+        flags: optimization, sanitizers, ``-DQMC_TRACE`` and the like.
+        compiler: path or name; None finds one.
+
+    Returns:
+        ``program``.
+
+    Raises:
+        BuildError: no compiler, or it reports an error or a warning.
+    """
+    sources = sorted(path.name for path in folder.glob("*.c"))
+    sources += sorted(f"kernels/{path.name}" for path in (folder / "kernels").glob("*.c"))
+    command = [compiler or find_compiler(), *STRICT, *flags, "-I.", *sources]
+    run_command([*command, "-o", str(program.resolve())], folder)
+    return program
+
+
+def run_command(command: Sequence[str], folder: Path) -> str:
+    """Run ``command`` in ``folder``.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        BuildError: it failed; the message holds the first line it complained with.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()] or lines or ["no message"]
+        raise BuildError(f"{Path(command[0]).name}: status {done.returncode}: {errors[0]}")
+    return done.stdout
+
+
+def run_program(program: Path, data: bytes, folder: Path, count: int = 1) -> bytes:
+    """Feed ``data`` to a compiled program.
+
+    Args:
+        program: from :func:`compile_folder`.
+        data: one or more inputs, packed integers or float32 in C, H, W order.
+        folder: where the input and output files go.
+        count: number of inputs in ``data``.
+
+    Returns:
+        The outputs, one after another.
+
+    Raises:
+        BuildError: the program failed.
+    """
+    source, target = folder / "input.bin", folder / "output.bin"
+    source.write_bytes(data)
+    arguments = ["--batch", str(count)] if count > 1 else []
+    run_command([str(program.resolve()), *arguments, str(source), str(target)], folder)
+    return target.read_bytes()
+
+
+def bench_program(program: Path, count: int) -> NDArray[np.float64]:
+    """Milliseconds of ``count`` inferences after a warm-up."""
+    printed = run_command([str(program.resolve()), "--bench", str(count)], program.parent)
+    return np.array([float(line) for line in printed.split()])

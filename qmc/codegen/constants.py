@@ -1,0 +1,82 @@
+"""Constant arrays of the layers: packed weights and requantization constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.codegen.mac_plan import MacPlan
+from qmc.integer import IntegerLayer
+from qmc.layer import LoopDim
+from qmc.packing import pack_rows
+
+_PER_LINE = 24
+_WEIGHT_DIMS = (LoopDim.G, LoopDim.K, LoopDim.C, LoopDim.R, LoopDim.S)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A ``const`` array of the emitted program."""
+
+    name: str
+    kind: str
+    values: NDArray[np.integer]
+
+    @property
+    def size_bytes(self) -> int:
+        """Flash it takes."""
+        return int(self.values.size) * self.values.dtype.itemsize
+
+    @property
+    def declaration(self) -> str:
+        """Its type and name."""
+        return f"const {self.kind} {self.name}[{self.values.size}]"
+
+    def definition(self) -> str:
+        """C text."""
+        numbers = [str(value) for value in self.values.tolist()]
+        rows = (
+            "    " + ", ".join(numbers[i : i + _PER_LINE])
+            for i in range(0, len(numbers), _PER_LINE)
+        )
+        return f"{self.declaration} = {{\n" + ",\n".join(rows) + "\n};\n"
+
+
+def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:
+    """The weights in the order in which the kernel visits them.
+
+    Returns:
+        int8 codes at 8 bits, else uint8 bytes: one row per weight tile, padded to a byte.
+    """
+    assert integer.weights is not None and integer.weight_bits is not None
+    bounds = integer.layer.bounds
+    axes: list[tuple[LoopDim, str]] = []
+    shape: list[int] = []
+    for dim in _WEIGHT_DIMS:
+        loops = sorted(
+            (loop for loop in plan.weight_order if loop.dim is dim), key=lambda loop: -loop.step
+        )
+        axes += [(dim, loop.index) for loop in loops]
+        shape += [loop.extent for loop in loops]
+    codes = integer.weights.reshape(bounds.G, bounds.K, bounds.C, bounds.R, bounds.S)
+    order = [axes.index((loop.dim, loop.index)) for loop in plan.weight_order]
+    visited = codes.reshape(shape).transpose(order).reshape(-1, plan.weight_count)
+    if integer.weight_bits == 8:
+        return np.ascontiguousarray(visited.reshape(-1))
+    return pack_rows(visited, integer.weight_bits).reshape(-1)
+
+
+def mac_constants(integer: IntegerLayer, plan: MacPlan, prefix: str) -> tuple[Constant, ...]:
+    """Weights and requantization constants of a CONV or DENSE layer."""
+    requant = integer.requant
+    assert requant is not None
+    weights = pack_weights(integer, plan)
+    return (
+        Constant(f"{prefix}_weights", "int8_t" if weights.dtype == np.int8 else "uint8_t", weights),
+        Constant(f"{prefix}_multiplier", "int32_t", requant.multiplier.astype(np.int32)),
+        Constant(f"{prefix}_start", "int32_t", requant.start.astype(np.int32)),
+        Constant(f"{prefix}_offset", "int32_t", requant.offset.astype(np.int32)),
+        Constant(f"{prefix}_shift", "uint8_t", requant.shift.astype(np.uint8)),
+    )

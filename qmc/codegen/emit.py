@@ -1,0 +1,127 @@
+"""From an integer network and its mappings to the files of a C project. Design section 9."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass
+from pathlib import Path
+
+from qmc.codegen.arena import Buffer, MemoryPlan, plan_memory
+from qmc.codegen.cfile import CFile
+from qmc.codegen.kernel import Kernel, make_kernel, tensor_bytes
+from qmc.codegen.names import network_identifier
+from qmc.codegen.network_printer import print_header, print_network, scratch_name
+from qmc.codegen.project import print_cmake, print_main, print_makefile
+from qmc.integer import IntegerNetwork
+from qmc.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """Everything that is printed.
+
+    Attributes:
+        name: prefix of all C names.
+        network: what is emitted.
+        kernels: one per layer, in execution order.
+        memory: arena offsets by tensor name, and by "scratch <index>" for a kernel's scratch.
+    """
+
+    name: str
+    network: IntegerNetwork
+    kernels: tuple[Kernel, ...]
+    memory: MemoryPlan
+
+    @property
+    def ram_peak_bytes(self) -> int:
+        """Bytes of the static arena: intermediate tensors and scratch, without input and output."""
+        return self.memory.peak_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of packed weights and all other constants."""
+        return sum(constant.size_bytes for k in self.kernels for constant in k.constants)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights alone."""
+        return sum(
+            constant.size_bytes
+            for k in self.kernels
+            for constant in k.constants
+            if constant.name.endswith("_weights")
+        )
+
+
+def make_program(network: IntegerNetwork, mappings: Dict[str, Mapping]) -> Program:
+    """Plan all kernels and the memory.
+
+    Args:
+        network: the integer network.
+        mappings: by layer name; a layer without entry gets a natural nest.
+
+    Raises:
+        CodegenError: a layer or mapping that has no C form.
+    """
+    name = network_identifier(network.name)
+    kernels = tuple(
+        make_kernel(network, i, name, mappings.get(integer.layer.name))
+        for i, integer in enumerate(network.layers)
+    )
+    return Program(name, network, kernels, plan_memory(_buffers(network, kernels)))
+
+
+def emit(network: IntegerNetwork, mappings: Dict[str, Mapping]) -> tuple[CFile, ...]:
+    """The C project of ``network``: its files, in a fixed order, always the same bytes.
+
+    Raises:
+        CodegenError: a layer or mapping that has no C form.
+    """
+    return print_program(make_program(network, mappings))
+
+
+def print_program(program: Program) -> tuple[CFile, ...]:
+    """Print a planned program."""
+    name = program.name
+    constants = [constant for kernel in program.kernels for constant in kernel.constants]
+    include = '#include "kernels.h"\n\n'
+    files = {
+        f"{name}.h": print_header(name, program.network),
+        f"{name}.c": print_network(program.name, program.network, program.kernels, program.memory),
+        "weights.c": '#include "kernels/kernels.h"\n\n'
+        + "\n".join(constant.definition() for constant in constants),
+        "kernels/kernels.h": _print_kernels_header(program),
+        "kernels/runtime.h": (Path(__file__).parent / "runtime.h").read_text(),
+        **{f"kernels/{kernel.function}.c": include + kernel.text for kernel in program.kernels},
+        "main.c": print_main(name),
+        "Makefile": print_makefile(name),
+        "CMakeLists.txt": print_cmake(name),
+    }
+    return tuple(CFile(path, text.encode("ascii")) for path, text in files.items())
+
+
+def _print_kernels_header(program: Program) -> str:
+    lines = ["#ifndef QMC_KERNELS_H", "#define QMC_KERNELS_H", "", '#include "runtime.h"', ""]
+    for kernel in program.kernels:
+        lines += [f"extern {constant.declaration};" for constant in kernel.constants]
+        lines += [f"{kernel.signature};", ""]
+    return "\n".join([*lines, "#endif", ""])
+
+
+def _buffers(network: IntegerNetwork, kernels: tuple[Kernel, ...]) -> list[Buffer]:
+    born = {integer.layer.output: i for i, integer in enumerate(network.layers)}
+    dies = dict(born)
+    for i, integer in enumerate(network.layers):
+        for name in integer.layer.inputs:
+            dies[name] = i
+    buffers = [
+        Buffer(name, tensor_bytes(network, name), first, dies[name])
+        for name, first in born.items()
+        if name != network.output
+    ]
+    buffers += [
+        Buffer(scratch_name(i), kernel.scratch_bytes, i, i)
+        for i, kernel in enumerate(kernels)
+        if kernel.scratch_bytes
+    ]
+    return buffers

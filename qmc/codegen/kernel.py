@@ -1,0 +1,152 @@
+"""One C function per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qmc.codegen.constants import Constant, mac_constants
+from qmc.codegen.elementwise import elementwise_scratch, print_elementwise
+from qmc.codegen.mac_kernel import mac_scratch, print_mac
+from qmc.codegen.mac_plan import plan_mac
+from qmc.codegen.names import comment_text, layer_identifier
+from qmc.codegen.nest import make_nest, natural_mapping
+from qmc.codegen.pool import pool_scratch, print_pool
+from qmc.codegen.reshape import print_reshape
+from qmc.codegen.scratch import Scratch
+from qmc.codegen.writer import Writer
+from qmc.errors import CodegenError
+from qmc.integer import IntegerLayer, IntegerNetwork
+from qmc.layer import MAC_OPS, Op
+from qmc.mapping import Mapping
+from qmc.network import Tensor
+from qmc.packing import storage_bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """The emitted function of a layer and what it needs.
+
+    Attributes:
+        function: its C name.
+        signature: its prototype without the semicolon.
+        text: its definition, comment included.
+        constants: arrays that it reads.
+        scratch_bytes: piece of the arena it works in.
+        integer: the layer.
+    """
+
+    function: str
+    signature: str
+    text: str
+    constants: tuple[Constant, ...]
+    scratch_bytes: int
+    integer: IntegerLayer
+
+
+def make_kernel(
+    network: IntegerNetwork, index: int, prefix: str, mapping: Mapping | None
+) -> Kernel:
+    """Print the function of layer ``index``.
+
+    Raises:
+        CodegenError: the layer or its mapping has no C form.
+    """
+    integer = network.layers[index]
+    layer = integer.layer
+    sources = tuple(network.tensors[name] for name in layer.inputs)
+    result = network.tensors[layer.output]
+    _check(integer, sources)
+    name = f"{prefix}_{layer_identifier(index, layer.name)}"
+    if layer.op in MAC_OPS:
+        scratch, constants, body = _mac(integer, sources[0], name, mapping)
+    else:
+        scratch, constants, body = _other(integer, sources, result, name)
+    signature = _signature(name, layer.op, len(sources), scratch.size_bytes > 0)
+    writer = Writer()
+    _print_comment(writer, integer, sources, result)
+    writer.line(signature)
+    writer.line("{")
+    inner = Writer()
+    scratch.declare(inner)
+    for line in (inner.text().splitlines() if scratch.arrays else []) + body.text().splitlines():
+        writer.line(f"    {line}" if line else "")
+    writer.line("}")
+    return Kernel(name, signature, writer.text(), constants, scratch.size_bytes, integer)
+
+
+def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
+    layer, bits = integer.layer, integer.output.bits
+    if layer.bounds.N != 1:
+        raise CodegenError(layer.name, f"batch is {layer.bounds.N}; only 1 can be emitted")
+    if bits > 8 and bits != 16:
+        raise CodegenError(layer.name, f"output has {bits} bits; allowed: 1 to 8, or 16")
+    for quant in integer.inputs:
+        if quant.bits > 8:
+            raise CodegenError(layer.name, f"input has {quant.bits} bits; allowed: 1 to 8")
+    if layer.op is Op.DENSE and sources[0].pixels != 1:
+        raise CodegenError(
+            layer.name, "a dense layer needs an input of one pixel; flatten it first"
+        )
+
+
+def _mac(
+    integer: IntegerLayer, source: Tensor, name: str, mapping: Mapping | None
+) -> tuple[Scratch, tuple[Constant, ...], Writer]:
+    nest = make_nest(integer.layer, mapping or natural_mapping(integer.layer))
+    plan = plan_mac(integer, nest, source)
+    writer = Writer()
+    print_mac(writer, integer, plan, source, name)
+    return mac_scratch(plan), mac_constants(integer, plan, name), writer
+
+
+def _other(
+    integer: IntegerLayer, sources: tuple[Tensor, ...], result: Tensor, name: str
+) -> tuple[Scratch, tuple[Constant, ...], Writer]:
+    writer = Writer()
+    scratch = Scratch()
+    match integer.layer.op:
+        case Op.MAX_POOL | Op.AVERAGE_POOL:
+            scratch = pool_scratch(sources[0])
+            print_pool(writer, integer, sources[0])
+        case Op.RESHAPE:
+            print_reshape(writer, integer, sources[0], result)
+        case _:
+            scratch = elementwise_scratch(integer, sources)
+            print_elementwise(writer, integer, sources, result, name)
+    return scratch, _table(integer, name), writer
+
+
+def _table(integer: IntegerLayer, name: str) -> tuple[Constant, ...]:
+    if integer.table is None:
+        return ()
+    if integer.layer.op is Op.SOFTMAX:
+        return (Constant(f"{name}_table", "uint32_t", integer.table.astype(np.uint32)),)
+    kind = "uint8_t" if integer.output.bits <= 8 else "uint16_t"
+    return (Constant(f"{name}_table", kind, integer.table.astype(kind.removesuffix("_t"))),)
+
+
+def _signature(name: str, op: Op, count: int, has_scratch: bool) -> str:
+    inputs = ["input"] if op in MAC_OPS else [f"input{i}" for i in range(count)]
+    arguments = ", ".join(f"const uint8_t *{word}" for word in inputs)
+    scratch = ", int32_t *restrict scratch" if has_scratch else ""
+    return f"void {name}({arguments}, uint8_t *restrict output{scratch})"
+
+
+def _print_comment(
+    writer: Writer, integer: IntegerLayer, sources: tuple[Tensor, ...], result: Tensor
+) -> None:
+    layer = integer.layer
+    shapes = ", ".join(
+        f"{'x'.join(map(str, source.shape))} of {quant.bits} bits"
+        for source, quant in zip(sources, integer.inputs, strict=True)
+    )
+    writer.line(f"/* {layer.op}: {comment_text(layer.name)}")
+    writer.line(f"   {shapes} -> {'x'.join(map(str, result.shape))} of {integer.output.bits} bits")
+    writer.line("*/")
+
+
+def tensor_bytes(network: IntegerNetwork, name: str) -> int:
+    """Packed size of a tensor."""
+    return storage_bytes(network.tensors[name].shape, network.quantization[name].bits)

@@ -1,0 +1,54 @@
+"""Indented C text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Writer:
+    """Collects lines of C; blocks indent."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._depth = 0
+
+    def line(self, text: str = "") -> None:
+        """Add one line."""
+        self._lines.append("    " * self._depth + text if text else "")
+
+    def lines(self, text: str) -> None:
+        """Add several lines."""
+        for line in text.splitlines():
+            self.line(line)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """``head {`` ... ``}``."""
+        self.line(f"{head} {{" if head else "{")
+        self._depth += 1
+        yield
+        self._depth -= 1
+        self.line("}")
+
+    @contextmanager
+    def loop(self, index: str, extent: int, comment: str = "") -> Iterator[None]:
+        """``for (int index = 0; index < extent; index++)``."""
+        self.line(
+            f"for (int {index} = 0; {index} < {extent}; {index}++) {{"
+            + (f" /* {comment} */" if comment else "")
+        )
+        self._depth += 1
+        yield
+        self._depth -= 1
+        self.line("}")
+
+    def text(self) -> str:
+        """Everything written so far."""
+        return "\n".join(self._lines) + "\n"
+
+
+def linear(terms: list[tuple[str, int]]) -> str:
+    """The C expression ``a*1 + b*12``; terms of stride 0 vanish."""
+    parts = [index if stride == 1 else f"{index}*{stride}" for index, stride in terms if stride]
+    return " + ".join(parts) if parts else "0"

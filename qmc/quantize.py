@@ -23,8 +23,8 @@ from qmc.functions import evaluate
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.layer import Layer, Op
 from qmc.network import Network, Parameters
-from qmc.reference import window_counts
 from qmc.scheme import Scheme, WeightScheme
+from qmc.windows import window_counts
 
 #: A SOFTMAX table's entry for the largest element; e^-x is stored in units of 2^-30.
 SOFTMAX_ONE = 1 << 30

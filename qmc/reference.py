@@ -7,7 +7,7 @@ activation has at most 16 bits and a weight 8, so fewer than 2^29 products sum t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qmc.arithmetic import IntArray, Rescale, requantize
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.layer import Layer, Op
+from qmc.windows import window_counts, windows
 
 Codes = NDArray[np.int32]
 
@@ -75,22 +76,6 @@ def run_layer(
     return codes.reshape(inputs[0].shape[0], *extents[1:])
 
 
-def window_counts(layer: Layer, height: int, width: int) -> IntArray:
-    """Number of elements each window counts, (P, Q): inside the input, or all of them.
-
-    Args:
-        layer: a pooling layer.
-        height: rows of the input tensor.
-        width: columns of the input tensor.
-    """
-    bounds = layer.bounds
-    if layer.count_include_pad:
-        return np.full((bounds.P, bounds.Q), bounds.R * bounds.S, dtype=np.int64)
-    inside = np.ones((1, 1, height, width), dtype=np.int64)
-    counts: IntArray = np.asarray(sum(_windows(layer, inside, padding=0)), dtype=np.int64)[0, 0]
-    return counts
-
-
 def accumulate(layer: IntegerLayer, codes: Codes) -> IntArray:
     """Accumulators of a CONV or DENSE layer: sums of weight * raw input code, without bias.
 
@@ -104,12 +89,12 @@ def accumulate(layer: IntegerLayer, codes: Codes) -> IntArray:
     bounds = layer.layer.bounds
     if layer.layer.op is Op.DENSE:
         codes = codes.reshape(codes.shape[0], bounds.C, 1, 1)
-    windows = list(_windows(layer.layer, codes.astype(np.int64), layer.inputs[0].zero_point))
+    taps = list(windows(layer.layer, codes.astype(np.int64), layer.inputs[0].zero_point))
     weights = layer.weights.reshape(bounds.G * bounds.K, bounds.C, bounds.R * bounds.S)
     if bounds.C == 1:
-        return _accumulate_depthwise(windows, weights, bounds.K)
+        return _accumulate_depthwise(taps, weights, bounds.K)
     batch = codes.shape[0]
-    columns = np.stack(windows, axis=2).astype(np.float64)  # (n, G*C, R*S, P, Q)
+    columns = np.stack(taps, axis=2).astype(np.float64)  # (n, G*C, R*S, P, Q)
     columns = columns.reshape(batch, bounds.G, -1, bounds.P * bounds.Q)
     matrix = weights.reshape(bounds.G, bounds.K, -1).astype(np.float64)
     sums = [matrix[group] @ columns[:, group] for group in range(bounds.G)]
@@ -118,30 +103,14 @@ def accumulate(layer: IntegerLayer, codes: Codes) -> IntArray:
 
 
 def _accumulate_depthwise(
-    windows: Sequence[IntArray], weights: NDArray[np.int8], multiplier: int
+    taps: Sequence[IntArray], weights: NDArray[np.int8], multiplier: int
 ) -> IntArray:
-    taps = weights[:, 0, :].astype(np.int64)  # (G*K, R*S)
+    factors = weights[:, 0, :].astype(np.int64)  # (G*K, R*S)
     acc = sum(
-        np.repeat(window, multiplier, axis=1) * taps[:, tap, None, None]
-        for tap, window in enumerate(windows)
+        np.repeat(values, multiplier, axis=1) * factors[:, tap, None, None]
+        for tap, values in enumerate(taps)
     )
     return np.asarray(acc, dtype=np.int64)
-
-
-def _windows(layer: Layer, values: IntArray, padding: int) -> Iterator[IntArray]:
-    """The input elements under each filter position (r, s), row by row: (n, channels, P, Q)."""
-    top, left, bottom, right = layer.pads
-    padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=padding)
-    bounds = layer.bounds
-    for r in range(bounds.R):
-        rows = _positions(r * layer.dilations[0], bounds.P, layer.strides[0])
-        for s in range(bounds.S):
-            columns = _positions(s * layer.dilations[1], bounds.Q, layer.strides[1])
-            yield padded[:, :, rows, columns]
-
-
-def _positions(first: int, count: int, stride: int) -> slice:
-    return slice(first, first + (count - 1) * stride + 1, stride)
 
 
 def _weighted(layer: IntegerLayer, codes: Codes) -> Codes:
@@ -177,15 +146,15 @@ def _concat(layer: IntegerLayer, inputs: Sequence[Codes]) -> Codes:
 
 def _max_pool(layer: IntegerLayer, codes: Codes) -> Codes:
     """Padding has code 0, the least there is, and so never wins over an element."""
-    windows = np.stack(list(_windows(layer.layer, codes.astype(np.int64), padding=0)))
-    return _clip(layer, windows.max(axis=0))
+    taps = np.stack(list(windows(layer.layer, codes.astype(np.int64), padding=0)))
+    return _clip(layer, taps.max(axis=0))
 
 
 def _average_pool(layer: IntegerLayer, codes: Codes) -> Codes:
     """Each window's plain sum, rescaled by the constants of its count."""
     spec = layer.layer
     padding = layer.inputs[0].zero_point if spec.count_include_pad else 0
-    total = np.asarray(sum(_windows(spec, codes.astype(np.int64), padding)), dtype=np.int64)
+    total = np.asarray(sum(windows(spec, codes.astype(np.int64), padding)), dtype=np.int64)
     counts = window_counts(spec, *codes.shape[2:])
     averages = np.zeros_like(total)
     for count, rescale in zip(layer.counts, layer.rescales, strict=True):

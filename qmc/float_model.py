@@ -1,0 +1,221 @@
+"""The float network in ONNX Runtime, every tensor an output: what calibration observes.
+
+ONNX Runtime's graph optimizations are disabled throughout: some of them change the numbers (weights
+behind a DequantizeLinear are quantized anew, Clip next to QDQ pairs gave wrong results).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from qmc.data import Dataset
+from qmc.errors import DataError
+from qmc.layer import Layer, Op
+from qmc.network import Network, Parameters
+
+FloatArray = NDArray[np.float32]
+_Nodes = list[onnx.NodeProto]
+
+
+class FloatModel:
+    """Runs a network's float layers and returns every tensor."""
+
+    def __init__(self, network: Network, threads: int = 1) -> None:
+        """Build the ONNX model of ``network``.
+
+        Args:
+            network: layers and float parameters.
+            threads: of ONNX Runtime; results depend on it in the last bits only.
+        """
+        self._input = network.input
+        self._names = [layer.output for layer in network.layers]
+        model = to_onnx(network)
+        self._session = _session(model.SerializeToString(), threads)
+
+    def run(self, batch: FloatArray) -> dict[str, FloatArray]:
+        """Every tensor of the network, by name.
+
+        Args:
+            batch: (n, C, H, W) or (n, C) float32.
+        """
+        values = self._session.run(self._names, {self._input: batch})
+        return {self._input: batch} | dict(zip(self._names, values, strict=True))
+
+
+def float_top1(path: Path, dataset: Dataset, threads: int = 1) -> NDArray[np.int64]:
+    """Class that the original float model chooses for each input.
+
+    Args:
+        path: the ONNX file, of batch 1 or dynamic batch.
+        dataset: inputs.
+        threads: of ONNX Runtime.
+
+    Returns:
+        (size,) class numbers.
+    """
+    session = _session(str(path), threads)
+    node = session.get_inputs()[0]
+    batch = node.shape[0] if isinstance(node.shape[0], int) else 16
+    chosen = []
+    for inputs in dataset.batches(batch):
+        if len(inputs) < batch and isinstance(node.shape[0], int):
+            raise DataError(f"{path}: fixed batch {batch} does not divide {len(dataset)} inputs")
+        output = session.run(None, {node.name: inputs})[0]
+        chosen.append(output.reshape(len(inputs), -1).argmax(axis=1))
+    return np.concatenate(chosen).astype(np.int64)
+
+
+def to_onnx(network: Network) -> onnx.ModelProto:
+    """The float layers as an ONNX model of dynamic batch; its outputs are all layers' outputs."""
+    nodes: _Nodes = []
+    constants: dict[str, NDArray[Any]] = {}
+    for layer in network.layers:
+        nodes += _layer_nodes(network, layer, constants)
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *tensor.shape[1:]])
+        for name, tensor in network.tensors.items()
+    }
+    graph = helper.make_graph(
+        nodes,
+        network.name,
+        [values[network.input]],
+        [values[layer.output] for layer in network.layers],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
+def _session(model: bytes | str, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _layer_nodes(network: Network, layer: Layer, constants: dict[str, NDArray[Any]]) -> _Nodes:
+    """Nodes of one layer; a fused clamp becomes a Clip of its own."""
+    result = layer.output if layer.clamp is None else f"{layer.output}/unclamped"
+    inputs = list(layer.inputs)
+    match layer.op:
+        case Op.CONV:
+            names = _parameter_names(layer, network.parameters[layer.name], constants)
+            nodes = [helper.make_node("Conv", [*inputs, *names], [result], **_windows(layer))]
+        case Op.DENSE:
+            nodes = _dense(network, layer, result, constants)
+        case Op.ADD | Op.MUL:
+            nodes = [helper.make_node(layer.op.capitalize(), inputs, [result])]
+        case Op.CONCAT:
+            nodes = [helper.make_node("Concat", inputs, [result], axis=1)]
+        case Op.MAX_POOL | Op.AVERAGE_POOL:
+            nodes = _pool(layer, result)
+        case Op.SOFTMAX:
+            nodes = [helper.make_node("Softmax", inputs, [result], axis=1)]
+        case Op.LOOKUP:
+            nodes = _function_nodes(layer, result, constants)
+        case Op.RESHAPE:
+            nodes = _reshape(layer, network.tensors[layer.output].shape, result, constants)
+    if layer.clamp is not None:
+        nodes.append(_clip(layer.name, result, layer.output, layer.clamp, constants))
+    return nodes
+
+
+def _parameter_names(
+    layer: Layer, parameters: Parameters, constants: dict[str, NDArray[Any]]
+) -> list[str]:
+    weights = parameters.weights
+    if layer.op is Op.DENSE:
+        weights = weights.reshape(len(weights), -1)
+    names = [f"{layer.name}/weights", f"{layer.name}/bias"]
+    constants.update(zip(names, (weights, parameters.bias), strict=True))
+    return names
+
+
+def _windows(layer: Layer) -> dict[str, Any]:
+    return {
+        "kernel_shape": [layer.bounds.R, layer.bounds.S],
+        "strides": list(layer.strides),
+        "dilations": list(layer.dilations),
+        "pads": list(layer.pads),
+        "group": layer.bounds.G,
+    }
+
+
+def _dense(
+    network: Network, layer: Layer, result: str, constants: dict[str, NDArray[Any]]
+) -> _Nodes:
+    names = _parameter_names(layer, network.parameters[layer.name], constants)
+    flat = f"{layer.name}/flat"
+    return [
+        helper.make_node("Flatten", list(layer.inputs), [flat], axis=1),
+        helper.make_node("Gemm", [flat, *names], [result], transB=1),
+    ]
+
+
+def _pool(layer: Layer, result: str) -> _Nodes:
+    attributes = {key: value for key, value in _windows(layer).items() if key != "group"}
+    if layer.op is Op.MAX_POOL:
+        return [helper.make_node("MaxPool", list(layer.inputs), [result], **attributes)]
+    attributes["count_include_pad"] = int(layer.count_include_pad)
+    return [helper.make_node("AveragePool", list(layer.inputs), [result], **attributes)]
+
+
+def _reshape(
+    layer: Layer, shape: tuple[int, ...], result: str, constants: dict[str, NDArray[Any]]
+) -> _Nodes:
+    nodes, source = [], layer.inputs[0]
+    if layer.perm is not None:
+        source = f"{layer.name}/transposed"
+        nodes.append(
+            helper.make_node("Transpose", list(layer.inputs), [source], perm=list(layer.perm))
+        )
+    name = f"{layer.name}/shape"
+    constants[name] = np.array([-1, *shape[1:]], dtype=np.int64)
+    return [*nodes, helper.make_node("Reshape", [source, name], [result])]
+
+
+def _clip(
+    layer: str,
+    source: str,
+    result: str,
+    limits: tuple[float, float],
+    constants: dict[str, NDArray[Any]],
+) -> onnx.NodeProto:
+    names = [f"{layer}/low", f"{layer}/high"]
+    values = (np.array(limit, dtype=np.float32) for limit in limits)
+    constants.update(zip(names, values, strict=True))
+    return helper.make_node("Clip", [source, *names], [result])
+
+
+#: ONNX operator of each function, and the names of its attributes.
+_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sigmoid": ("Sigmoid", ()),
+    "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
+    "hard_swish": ("HardSwish", ()),
+    "tanh": ("Tanh", ()),
+    "relu": ("Relu", ()),
+    "leaky_relu": ("LeakyRelu", ("alpha",)),
+    "elu": ("Elu", ("alpha",)),
+}
+
+
+def _function_nodes(layer: Layer, result: str, constants: dict[str, NDArray[Any]]) -> _Nodes:
+    assert layer.function is not None
+    name, *texts = layer.function.split(":")
+    values = [float(text) for text in texts]
+    if name == "clip":
+        return [
+            _clip(f"{layer.name}/f", layer.inputs[0], result, (values[0], values[1]), constants)
+        ]
+    operator, attributes = _OPERATORS[name]
+    pairs: dict[str, Any] = dict(zip(attributes, values, strict=True))
+    return [helper.make_node(operator, list(layer.inputs), [result], **pairs)]

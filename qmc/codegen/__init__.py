@@ -2,5 +2,6 @@
 
 from qmc.codegen.cfile import CFile
 from qmc.codegen.emit import Program, emit, make_program, print_program
+from qmc.codegen.golden import golden_files
 
-__all__ = ["CFile", "Program", "emit", "make_program", "print_program"]
+__all__ = ["CFile", "Program", "emit", "golden_files", "make_program", "print_program"]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from qmc.arithmetic import Rounding
 from qmc.codegen import emit
 from qmc.codegen.build import compile_folder, run_program, write_files
 from qmc.integer import IntegerNetwork
+from qmc.layer import Op
 from qmc.packing import pack_activation
 from qmc.reference import run_network
-from tests.codegen.networks import every_op
+from tests.codegen.mappings import random_mapping
+from tests.codegen.networks import Builder, every_op
 
 
 def check(network: IntegerNetwork, codes: np.ndarray, folder: Path, mappings=None) -> None:
@@ -35,3 +41,51 @@ def check(network: IntegerNetwork, codes: np.ndarray, folder: Path, mappings=Non
 def test_every_op_equals_reference(tmp_path: Path) -> None:
     builder = every_op()
     check(builder.network(), builder.codes(3), tmp_path)
+
+
+def random_layers(seed: int, count: int) -> Builder:
+    """Convolutions and dense layers of random shape and width; each input is the one before."""
+    rng = np.random.default_rng(seed)
+    net = Builder((1, 6, 9, 7), int(rng.integers(2, 9)), seed)
+    source = "input"
+    for _ in range(count):
+        source = random_conv(net, source, rng)
+    net.dense(net.pool(source, Op.MAX_POOL, net.tensors[source].shape[2:], bits=4), 10, (3, 16))
+    return net
+
+
+def random_conv(net: Builder, source: str, rng: np.random.Generator) -> str:
+    _, channels, height, width = net.tensors[source].shape
+    window = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    pads = tuple(int(n) for n in rng.integers(0, 3, 4))
+    dilations = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    strides = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    if height < 6:
+        strides, pads = (1, 1), (2, 2, 2, 2)
+    groups = int(rng.choice([g for g in (1, 1, 2, 3, channels) if channels % g == 0]))
+    return net.conv(
+        source,
+        groups * int(rng.integers(1, 7)) if groups < channels else channels,
+        window,
+        (int(rng.integers(2, 9)), int(rng.integers(2, 9))),
+        groups,
+        strides,
+        dilations,
+        pads,
+        rng.choice(list(Rounding)),
+    )
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 1 << 30))
+def test_random_layers_and_mappings_equal_reference(seed: int) -> None:
+    builder = random_layers(seed, 8)
+    network = builder.network()
+    rng = np.random.default_rng(seed)
+    mappings = {
+        layer.layer.name: random_mapping(layer.layer, rng)
+        for layer in network.layers
+        if layer.layer.has_weights
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        check(network, builder.codes(2), Path(folder), mappings)

@@ -104,15 +104,14 @@ class Builder:
     def add(self, a: str, b: str, bits: int = 8) -> str:
         layer, shape = self._channelwise(Op.ADD, (a, b), self.tensors[a].channels)
         common = self._add(layer, shape, bits)
-        out = common["output"]
-        shift = 24
+        shift = 26
         rescales = tuple(
             Rescale(
-                int(self.rng.integers(1 << 20, 1 << 24)),
+                int(self.rng.uniform(0.4, 0.7) * common["output"].high / q.high * (1 << shift)),
                 shift,
-                int(self.rng.integers(-(1 << 30), 1 << 30)) + (out.zero_point << 23),
+                int(self.rng.integers(-(1 << 27), 1 << 27)),
             )
-            for _ in range(2)
+            for q in common["inputs"]
         )
         self.layers.append(IntegerLayer(**common, rescales=rescales))
         return layer.output

@@ -1,0 +1,184 @@
+"""The analytical cost model: word counts, energy and cycles of a mapping in closed form.
+
+Semantics, in the order of the code (design section 4; docs/cost-model.md has the formulas):
+
+1. elements moved per memory and operand (:mod:`qmc.cost_models.traffic`);
+2. words by the memory's packing rule, rounded up once per total (:mod:`qmc.cost_models.words`);
+3. the tiles kept in a memory must fit it;
+4. energy = row accesses x energy per row, per action, times used instances (memories whose
+   instances share a row: times used clusters), plus leakage and MACs;
+5. cycles = the largest of compute and every port's words / bandwidth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.nest import Nest, build_nest
+from qmc.cost_models.streaming import streaming_cost
+from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, operand_traffic
+from qmc.cost_models.words import mixed_words, packed_words, rows
+from qmc.errors import CapacityError, CostModelError
+from qmc.layer import Layer, Operand, Precision
+from qmc.mapping import Mapping
+from qmc.targets.target import MemoryLevel, Target
+
+
+class PsumRule(StrEnum):
+    """Width of partial sums."""
+
+    HONEST = "honest"  # psum_bits until the last reduction step, output_bits from then on
+    OUTPUT = "output"  # output_bits always: only to reproduce the Timeloop fork's records
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticalModel:
+    """The closed-form model.
+
+    Attributes:
+        first_fill: whether filling an accumulator with zeros is charged.
+        psum: width rule of partial sums.
+    """
+
+    first_fill: FirstFill = FirstFill.ELIDED
+    psum: PsumRule = PsumRule.HONEST
+
+    def evaluate(
+        self, layer: Layer, precision: Precision, target: Target, mapping: Mapping
+    ) -> Cost:
+        """Cost of ``mapping``; layers without weights ignore it.
+
+        Raises:
+            MappingError: the mapping is not legal for the layer and machine.
+            CapacityError: a tile does not fit the memory it is kept in.
+            CostModelError: the MACs do not execute these widths.
+        """
+        if not layer.has_weights:
+            return streaming_cost(layer, precision, target)
+        check_widths(layer, precision, target)
+        nest = build_nest(layer, target, mapping)
+        psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
+        accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
+        for operand in Operand:
+            traffic = operand_traffic(nest, operand, self.first_fill)
+            for index, moved in traffic.items():
+                level = target.memories[index]
+                words = _operand_words(moved, operand, precision, psum_bits, level)
+                accesses[level.name][operand] = _accesses(words, nest, index)
+        _check_capacity(layer, target, accesses)
+        return _cost(nest, accesses)
+
+
+def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
+    """Refuse widths that the machine's MACs do not execute.
+
+    Raises:
+        CostModelError: naming the operand, its width and the range.
+    """
+    for name, bits, (low, high) in (
+        ("weights", precision.weight_bits, target.mac.weight_bits),
+        ("inputs", precision.input_bits, target.mac.input_bits),
+    ):
+        if not low <= bits <= high:
+            raise CostModelError(
+                f"layer '{layer.name}': {name} of {bits} bits; "
+                f"the MACs of target '{target.name}' execute {low} to {high}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    reads: int
+    fills: int
+    updates: int
+    tile: int
+
+
+def _operand_words(
+    moved: Traffic, operand: Operand, precision: Precision, psum_bits: int, level: MemoryLevel
+) -> _Words:
+    bits = precision.bits(operand)
+    partial_bits = psum_bits if operand is Operand.O else bits
+    return _Words(
+        reads=packed_words(moved.reads, partial_bits, level),
+        fills=packed_words(moved.fills, partial_bits, level),
+        updates=mixed_words(
+            moved.updates - moved.final_updates, moved.final_updates, partial_bits, bits, level
+        ),
+        tile=packed_words(moved.tile, partial_bits if moved.holds_partial else bits, level),
+    )
+
+
+def _accesses(words: _Words, nest: Nest, index: int) -> Accesses:
+    level = nest.target.memories[index]
+    instances = nest.used_instances(index)
+    energy = (
+        rows(words.reads, level) * level.read_pj
+        + rows(words.fills, level) * level.fill_pj
+        + rows(words.updates, level) * level.update_pj
+    )
+    # Instances of a cluster share each row access; the used ones are spread over all clusters.
+    clusters = min(instances, max(1, level.instances // level.cluster))
+    return Accesses(
+        words.reads, words.fills, words.updates, instances, words.tile, energy * clusters
+    )
+
+
+def _check_capacity(
+    layer: Layer, target: Target, accesses: dict[str, dict[Operand, Accesses]]
+) -> None:
+    for level in target.memories:
+        needed = sum(entry.utilized_words for entry in accesses[level.name].values())
+        if level.depth_words is not None and needed > level.depth_words:
+            needed_bytes = math.ceil(needed * level.word_bits / 8)
+            available = level.depth_words * level.word_bits // 8
+            raise CapacityError(layer.name, level.name, needed_bytes, available)
+
+
+def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]]) -> Cost:
+    target = nest.target
+    cycles, bound = _cycles(nest, accesses)
+    energy = {
+        name: sum(entry.energy_pj for entry in entries.values())
+        for name, entries in accesses.items()
+    }
+    energy["mac"] = nest.layer.macs * target.mac.energy_pj
+    leakage = cycles * _leakage_per_cycle(nest)
+    if leakage:
+        energy["leakage"] = leakage
+    return Cost(
+        energy_pj=math.fsum(energy.values()),
+        cycles=cycles,
+        bound=bound,
+        energy_by_memory_pj=energy,
+        accesses=accesses,
+        utilization=nest.layer.macs / (cycles * target.mac.instances),
+    )
+
+
+def _leakage_per_cycle(nest: Nest) -> float:
+    memories = math.fsum(
+        level.leakage_pj * nest.used_instances(index)
+        for index, level in enumerate(nest.target.memories)
+    )
+    return memories + nest.target.mac.leakage_pj * nest.used_instances(nest.mac_index)
+
+
+def _cycles(nest: Nest, accesses: dict[str, dict[Operand, Accesses]]) -> tuple[int, str]:
+    """The largest bound; demand of a port is averaged over the run."""
+    cycles, bound = cycles_of_compute(nest), "compute"
+    for level in nest.target.memories:
+        entries = accesses[level.name].values()
+        read = sum(entry.reads for entry in entries)
+        written = sum(entry.fills + entry.updates for entry in entries)
+        for port, words, bandwidth in (
+            ("read", read, level.read_bandwidth),
+            ("write", written, level.write_bandwidth),
+        ):
+            needed = 0 if bandwidth is None else math.ceil(words / bandwidth)
+            if needed > cycles:
+                cycles, bound = needed, f"{level.name} {port} bandwidth"
+    return cycles, bound

@@ -1,0 +1,98 @@
+"""Elements that every memory reads, is filled with and is updated with, per used instance.
+
+Source: Timeloop's loop-nest semantics (A. Parashar et al., Timeloop, ISPASS 2019, section VI), read
+off its outputs; docs/cost-model.md works one layer by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qmc.cost_models.nest import Nest, product
+from qmc.cost_models.tiles import distinct_receivers, moved_elements, tile_elements
+from qmc.layer import REDUCTION, RELEVANT, Operand
+
+
+class FirstFill(StrEnum):
+    """Whether a holder of outputs is filled with zeros before the first sums."""
+
+    ELIDED = "elided"  # the first update overwrites; Timeloop of 2024 and later
+    COUNTED = "counted"  # the fill is charged; the Timeloop fork's records of 2023
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Element accesses of one operand at one instance of a memory.
+
+    ``final_updates`` of the ``updates`` carry finished outputs; all ``reads`` and ``fills`` of
+    outputs carry partial sums.
+
+    Attributes:
+        reads: to serve the next inner holder (outputs: to go on summing).
+        fills: from the next outer holder.
+        updates: results from the next inner holder.
+        final_updates: updates at the output's own width.
+        tile: elements held at once.
+        holds_partial: whether any of the tile is a partial sum.
+    """
+
+    reads: int
+    fills: int
+    updates: int
+    final_updates: int
+    tile: int
+    holds_partial: bool
+
+
+def operand_traffic(nest: Nest, operand: Operand, first_fill: FirstFill) -> dict[int, Traffic]:
+    """Traffic by level index, for the memories that keep ``operand``."""
+    holders = nest.holders(operand)
+    result = {}
+    for outer, inner in zip(holders, holders[1:], strict=False):
+        served = _served(nest, operand, inner) * distinct_receivers(
+            nest.layer, operand, nest.spatial_between(outer, inner), nest.tile(inner)
+        )
+        arriving = 0 if outer == 0 else _served(nest, operand, outer)
+        if operand is Operand.O:
+            result[outer] = _output_traffic(nest, outer, served, arriving, first_fill)
+        else:
+            tile = tile_elements(nest.layer, operand, nest.tile(outer))
+            result[outer] = Traffic(served, arriving, 0, 0, tile, False)
+    return result
+
+
+def _served(nest: Nest, operand: Operand, index: int) -> int:
+    """Elements exchanged between one instance of level ``index`` and the holder outside it.
+
+    A MAC takes one element each cycle, also when it is the one of the cycle before.
+    """
+    if index == nest.mac_index:
+        return cycles_of_compute(nest)
+    return moved_elements(nest.layer, operand, nest.tile(index), nest.outer_loops(index))
+
+
+def cycles_of_compute(nest: Nest) -> int:
+    """Steps of all loops in time: cycles of a machine without bandwidth limits."""
+    return product(loop for level in nest.temporal for loop in level)
+
+
+def _output_traffic(
+    nest: Nest, index: int, updates: int, written_back: int, first_fill: FirstFill
+) -> Traffic:
+    outside = nest.outer_loops(index)
+    tile = tile_elements(nest.layer, Operand.O, nest.tile(index))
+    distinct = tile * product(
+        loop for loop in outside if loop.spatial is None and loop.dim in RELEVANT[Operand.O]
+    )
+    reduced_outside = any(loop.dim in REDUCTION for loop in outside)
+    across_instances = any(loop.dim in REDUCTION and loop.spatial for loop in outside)
+    skipped = distinct if first_fill is FirstFill.ELIDED else 0
+    return Traffic(
+        reads=updates - distinct,
+        fills=written_back - skipped if written_back else 0,
+        updates=updates,
+        final_updates=0 if across_instances else distinct,
+        tile=tile,
+        holds_partial=reduced_outside or updates > distinct,
+    )

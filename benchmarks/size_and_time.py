@@ -4,7 +4,7 @@ Usage::
 
     python benchmarks/size_and_time.py MODEL.onnx --calib IMAGES [--limit N] [--target simba]
 
-1. weights in the binary at w4a8 over those at w8a8: the sections of the compiled ``weights.c``
+1. weights in the binary at w4a8 over those at w8a8, by the symbols of the compiled ``weights.c``
 2. time and memory of ``qmc compile`` without ``--eval``
 3. time of ``qmc --help``, best of five
 """
@@ -94,12 +94,18 @@ def compile_model(arguments: argparse.Namespace, scheme: str, output: Path) -> U
 
 
 def weights_bytes(build: Path) -> int:
-    """Bytes that ``weights.c`` of a build adds to a binary (text, data and bss of its object)."""
+    """Bytes of all weights in the object of ``weights.c``: its symbols named ``*_weights``."""
     weights = build / "weights.o"
     command = ["gcc", "-std=c99", "-O2", "-I", str(build), "-c", str(build / "weights.c")]
     subprocess.run([*command, "-o", str(weights)], check=True)
-    sizes = subprocess.run(["size", str(weights)], check=True, capture_output=True, text=True)
-    return int(sizes.stdout.splitlines()[1].split()[3])
+    listing = subprocess.run(
+        ["nm", "--print-size", "--radix=d", str(weights)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    symbols = (line.split() for line in listing.stdout.splitlines())
+    return sum(int(size) for _, size, _, name in symbols if name.endswith("_weights"))
 
 
 def help_seconds() -> float:

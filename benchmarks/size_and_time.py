@@ -104,8 +104,8 @@ def weights_bytes(build: Path) -> int:
         capture_output=True,
         text=True,
     )
-    symbols = (line.split() for line in listing.stdout.splitlines())
-    return sum(int(size) for _, size, _, name in symbols if name.endswith("_weights"))
+    symbols = [line.split() for line in listing.stdout.splitlines()]
+    return sum(int(fields[1]) for fields in symbols if fields[-1].endswith("_weights"))
 
 
 def help_seconds() -> float:

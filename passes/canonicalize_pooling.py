@@ -1,0 +1,52 @@
+"""Pass: means and maxima over the image are pools over the whole image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import mutator
+
+from qmc.passes.relax_expr import op_name, static_shape
+from qmc.passes.rewriter import CallRewriter, rewrite_main
+
+
+@tvm.transform.module_pass(opt_level=0, name="CanonicalizePooling")
+@dataclass(frozen=True)
+class CanonicalizePooling:
+    """Write global pooling as a pool with the window of the image.
+
+    ::
+
+        mean(x (1, C, H, W), axis=[2, 3], keepdims=True)   ->  avg_pool2d(x, [H, W])
+        mean(x (1, C, H, W), axis=[2, 3], keepdims=False)  ->  reshape(avg_pool2d(x, [H, W]), (1, C))
+        max(x (1, C, H, W), axis=[2, 3], keepdims=True)    ->  max_pool2d(x, [H, W])
+
+    Requires: static shapes. Ensures: every pool is ``avg_pool2d`` or ``max_pool2d``.
+    Does not fire when: the axes are not exactly height and width.
+    """
+
+    def transform_module(self, module: Any, context: Any) -> Any:
+        """Apply the pass; called by TVM."""
+        return rewrite_main(module, _Rewriter)
+
+
+_POOLS = {"relax.mean": relax.op.nn.avg_pool2d, "relax.max": relax.op.nn.max_pool2d}
+
+
+@mutator
+class _Rewriter(CallRewriter):
+    def rewrite(self, call: Any, original: Any) -> Any | None:
+        pool = _POOLS.get(op_name(call))
+        if pool is None or call.attrs.axis is None:
+            return None
+        shape = static_shape(call.args[0])
+        axes = sorted(int(axis) % len(shape) for axis in call.attrs.axis)
+        if len(shape) != 4 or axes != [2, 3]:
+            return None
+        pooled = pool(call.args[0], pool_size=list(shape[2:]))
+        if call.attrs.keepdims:
+            return pooled
+        return relax.op.reshape(self.emit(pooled), shape[:2])

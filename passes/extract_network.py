@@ -1,0 +1,166 @@
+"""From the partitioned module to plain data: one ``Layer`` for each composite call of ``main``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from qmc.errors import ModelError, UnsupportedOpError
+from qmc.layer import Layer
+from qmc.network import GivenRange, Network, Parameters, Tensor
+from qmc.passes.grouping import bindings
+from qmc.passes.read_layer import LayerContext, network_shape, read_layer
+from qmc.passes.relax_expr import node_index, op_name, static_shape
+
+
+@dataclass(slots=True)
+class _Extraction:
+    """What has been read so far; ``names`` maps variables of ``main`` to tensor names."""
+
+    names: dict[Any, str] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    parameters: dict[str, Parameters] = field(default_factory=dict)
+
+
+def extract_network(module: Any, name: str, path: str = "model") -> Network:
+    """Read a partitioned (or annotated) module.
+
+    Args:
+        module: result of the passes up to ``Partition`` or ``AnnotateQuantization``.
+        name: the network's C identifier.
+        path: the model's file, for messages.
+
+    Raises:
+        UnsupportedOpError: a call was taken into no layer, or is outside the rules of its layer.
+    """
+    main = module["main"]
+    extraction = _Extraction()
+    source = main.params[0]
+    interface = {str(k): str(v) for k, v in (module.attrs or {}).get("qmc.interface", {}).items()}
+    extraction.names[source] = interface.get("input", source.name)
+    _add_tensor(extraction, source)
+    for variable, value in bindings(main).items():
+        _read_binding(extraction, module, path, variable, value)
+    result = extraction.names[main.body.body]
+    network = Network(
+        name=name,
+        tensors=extraction.tensors,
+        layers=tuple(extraction.layers),
+        parameters=extraction.parameters,
+        input=extraction.names[source],
+        output=result,
+        given_ranges=_given_ranges(module, extraction),
+    )
+    if not network.layers:
+        raise ModelError(path, "has no layers")
+    return _with_output_name(network, interface.get("output", result))
+
+
+def _read_binding(
+    extraction: _Extraction, module: Any, path: str, variable: Any, value: Any
+) -> None:
+    if isinstance(value, tvm.ir.Var):
+        extraction.names[variable] = extraction.names[value]
+        return
+    function = _composite(module, value)
+    if function is None:
+        node, operator = _node_name(module, variable), op_name(value) or type(value).__name__
+        rule = "has no integer form here; see the list of supported layers in the documentation"
+        raise UnsupportedOpError(path, node, operator.removeprefix("relax."), rule)
+    names = [extraction.names[argument] for argument in value.args]
+    context = LayerContext(
+        path=path,
+        name=_unique(str(function.attrs["qmc.layer"]), extraction.layers),
+        inputs=dict(zip(function.params, names, strict=True)),
+        output=_tensor_name(module, variable),
+        source=_source_names(module, function),
+        weight_bits={str(k): int(v) for k, v in module.attrs.get("qmc.weight_bits", {}).items()},
+    )
+    layer, parameters = read_layer(function, context)
+    if layer is None:  # moves nothing
+        extraction.names[variable] = names[0]
+        return
+    extraction.layers.append(layer)
+    if parameters is not None:
+        extraction.parameters[layer.name] = parameters
+    extraction.names[variable] = layer.output
+    _add_tensor(extraction, variable)
+
+
+def _unique(wanted: str, layers: list[Layer]) -> str:
+    """``wanted``, or with a number where one ONNX node became several layers."""
+    taken = {layer.name for layer in layers}
+    name, copies = wanted, 1
+    while name in taken:
+        copies += 1
+        name = f"{wanted}_{copies}"
+    return name
+
+
+def _composite(module: Any, value: Any) -> Any | None:
+    if not (isinstance(value, tvm.ir.Call) and isinstance(value.op, tvm.ir.GlobalVar)):
+        return None
+    function = module[value.op]
+    is_ours = (
+        isinstance(function, relax.Function)
+        and function.attrs
+        and str(function.attrs.get("Composite", "")).startswith("qmc.")
+    )
+    return function if is_ours else None
+
+
+def _nodes(module: Any) -> list[tuple[str, str]]:
+    return [(str(n), str(t)) for n, t in (module.attrs or {}).get("qmc.nodes", [])]
+
+
+def _node_name(module: Any, variable: Any) -> str:
+    index = node_index(variable.name)
+    return variable.name if index is None else _nodes(module)[index][0]
+
+
+def _tensor_name(module: Any, variable: Any) -> str:
+    index = node_index(variable.name)
+    nodes = _nodes(module)
+    return variable.name if index is None or not nodes else nodes[index][1]
+
+
+def _source_names(module: Any, function: Any) -> tuple[str, ...]:
+    nodes = _nodes(module)
+    sources = [int(index) for index in function.attrs["qmc.sources"]]
+    return tuple(nodes[index][0] for index in sources) if nodes else ()
+
+
+def _add_tensor(extraction: _Extraction, variable: Any) -> None:
+    name = extraction.names[variable]
+    extraction.tensors[name] = Tensor(name, network_shape(static_shape(variable)))
+
+
+def _given_ranges(module: Any, extraction: _Extraction) -> Mapping[str, GivenRange]:
+    return {}
+
+
+def _with_output_name(network: Network, wanted: str) -> Network:
+    """Give the output tensor the name it has in the ONNX graph."""
+    old = network.output
+    if old == wanted or wanted in network.tensors:
+        return network
+
+    def renamed(name: str) -> str:
+        return wanted if name == old else name
+
+    layers = tuple(
+        replace(
+            layer,
+            inputs=tuple(renamed(name) for name in layer.inputs),
+            output=renamed(layer.output),
+        )
+        for layer in network.layers
+    )
+    tensors = {renamed(n): replace(t, name=renamed(n)) for n, t in network.tensors.items()}
+    ranges = {renamed(n): value for n, value in network.given_ranges.items()}
+    return replace(network, layers=layers, tensors=tensors, output=wanted, given_ranges=ranges)

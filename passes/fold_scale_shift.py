@@ -1,0 +1,98 @@
+"""Pass: multiplication by and addition of per-channel constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm.relax.expr_functor import mutator
+
+from qmc.passes.linear import depthwise_scale, emit_linear, match_linear
+from qmc.passes.relax_expr import Array, channel_vector, constant, op_name, static_shape
+from qmc.passes.rewriter import CallRewriter, rewrite_main
+
+
+@tvm.transform.module_pass(opt_level=0, name="FoldScaleShift")
+@dataclass(frozen=True)
+class FoldScaleShift:
+    """Fold scalar or per-channel constant Add, Sub, Mul and Div into the layer before.
+
+    ::
+
+        y = (conv2d(x, W) + b) * s   ->  y = conv2d(x, W * s) + b * s
+        y = x * s                    ->  y = conv2d(x, s, groups=channels)      (no layer before)
+
+    Requires: one operand constant along all axes but the channels.
+    Ensures: the only such operand left is the bias of a convolution or dense layer.
+    Does not fire when: both operands are activations, the constant varies over the image, or the
+    addition is already a layer's bias.
+    """
+
+    def transform_module(self, module: Any, context: Any) -> Any:
+        """Apply the pass; called by TVM."""
+        return rewrite_main(module, _Rewriter)
+
+
+@mutator
+class _Rewriter(CallRewriter):
+    def rewrite(self, call: Any, original: Any) -> Any | None:
+        found = _scale_shift(call)
+        if found is None:
+            return None
+        position, scale, shift = found
+        data = call.args[position]
+        inner = self.value(data)
+        is_layer = op_name(inner) in ("relax.nn.conv2d", "relax.matmul")
+        if op_name(call) == "relax.add" and is_layer:
+            return self._canonical_bias(call, position, shift)
+        linear = match_linear(self, data)
+        if linear is not None and self.is_used_once(original.args[position]):
+            return emit_linear(self, linear.scaled(scale, shift))
+        return depthwise_scale(self, data, scale, shift)
+
+    def _canonical_bias(self, call: Any, position: int, shift: Array) -> Any | None:
+        from qmc.passes.relax_expr import along_channels
+
+        shape = static_shape(call)
+        bias = constant(call.args[1])
+        if (
+            position == 0
+            and bias is not None
+            and bias.shape == (1, shape[1]) + (1,) * (len(shape) - 2)
+        ):
+            return None
+        from tvm import relax
+
+        return relax.op.add(call.args[position], along_channels(shift, len(shape)))
+
+
+def _scale_shift(call: Any) -> tuple[int, Array, Array] | None:
+    """(position of the data, scale, shift) of ``call`` as ``scale * data + shift``."""
+    name = op_name(call)
+    if name not in ("relax.add", "relax.subtract", "relax.multiply", "relax.divide"):
+        return None
+    values = [constant(argument) for argument in call.args]
+    if (values[0] is None) == (values[1] is None):
+        return None
+    position = 0 if values[0] is None else 1
+    shape = static_shape(call)
+    if static_shape(call.args[position]) != shape or len(shape) not in (2, 4):
+        return None
+    value = channel_vector(values[1 - position], shape)
+    if value is None:
+        return None
+    ones, zeros = np.ones_like(value), np.zeros_like(value)
+    match name, position:
+        case "relax.add", _:
+            return position, ones, value
+        case "relax.multiply", _:
+            return position, value, zeros
+        case "relax.subtract", 0:
+            return position, ones, -value
+        case "relax.subtract", _:
+            return position, -ones, value
+        case "relax.divide", 0 if np.all(value != 0):
+            return position, 1 / value, zeros
+    return None

@@ -1,0 +1,117 @@
+"""Putting calls of ``main`` into composite functions while variables keep their names.
+
+TVM's ``FuseOpsByPattern`` renames each group's result, and with it the ONNX node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from qmc.passes.relax_expr import node_index
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Calls that become one composite function.
+
+    Attributes:
+        composite: value of the function attribute ``Composite``.
+        members: variables of ``main`` in execution order; the last is the only one read outside.
+        attrs: further function attributes.
+    """
+
+    composite: str
+    members: tuple[Any, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bindings(function: Any) -> dict[Any, Any]:
+    """Variables of a function and their values, in execution order."""
+    return {b.var: b.value for block in function.body.blocks for b in block.bindings}
+
+
+def inputs(expr: Any) -> list[Any]:
+    """The variables that an expression reads, in order."""
+    if isinstance(expr, tvm.ir.Var):
+        return [expr]
+    if isinstance(expr, relax.Tuple):
+        return [variable for item in expr.fields for variable in inputs(item)]
+    if isinstance(expr, relax.TupleGetItem):
+        return inputs(expr.tuple_value)
+    if isinstance(expr, tvm.ir.Call):
+        return [variable for argument in expr.args for variable in inputs(argument)]
+    return []
+
+
+def compose(module: Any, groups: Sequence[Group]) -> Any:
+    """Replace the members of each group by a call of its composite function."""
+    if not groups:
+        return module
+    main = module["main"]
+    values = bindings(main)
+    group_of = {group.members[-1]: group for group in groups}
+    inner = {member for group in groups for member in group.members[:-1]}
+    builder = relax.BlockBuilder(
+        tvm.IRModule({g: f for g, f in module.functions_items() if g.name_hint != "main"})
+    )
+    renamed: dict[Any, Any] = {}
+    with builder.function("main", list(main.params), attrs=dict(main.attrs or {})):
+        with builder.dataflow():
+            for variable, value in values.items():
+                if variable in inner:
+                    continue
+                if variable in group_of:
+                    value = _call(module, builder, group_of[variable], values)
+                renamed[variable] = builder.emit(_substitute(value, renamed), variable.name)
+            result = builder.emit_output(renamed.get(main.body.body, main.body.body))
+        builder.emit_func_output(result)
+    return builder.get().with_attrs(dict(module.attrs or {}))
+
+
+def _call(module: Any, builder: Any, group: Group, values: Mapping[Any, Any]) -> Any:
+    """Add the composite function of a group; returns its call, in terms of main's variables."""
+    members = set(group.members)
+    read = (v for member in group.members for v in inputs(values[member]))
+    outer = list(dict.fromkeys(v for v in read if v not in members))
+    parameters = {v: relax.Var(v.name, v.ty) for v in outer}
+    renamed = dict(parameters)
+    inside = relax.BlockBuilder()
+    with inside.function("composite", list(parameters.values()), private=True):
+        with inside.dataflow():
+            for member in group.members[:-1]:
+                renamed[member] = inside.emit(_substitute(values[member], renamed), member.name)
+            last = group.members[-1]
+            result = inside.emit_output(_substitute(values[last], renamed), last.name)
+        inside.emit_func_output(result)
+    attrs = {"Composite": group.composite, **_labels(module, group.members), **group.attrs}
+    function = inside.get()["composite"].with_attrs({"Primitive": True, **attrs})
+    name = f"{group.composite.replace('.', '_')}_{last.name}"
+    return tvm.ir.Call(builder.add_func(function, name), outer)
+
+
+def _labels(module: Any, members: Iterable[Any]) -> dict[str, Any]:
+    """``qmc.layer``: name of the first ONNX node; ``qmc.sources``: indices of all of them."""
+    nodes = (module.attrs or {}).get("qmc.nodes", [])
+    names = [member.name for member in members]
+    found = (node_index(name) for name in names)
+    sources = list(dict.fromkeys(index for index in found if index is not None))
+    first = str(nodes[sources[0]][0]) if sources and nodes else names[-1]
+    return {"qmc.layer": first, "qmc.sources": sources}
+
+
+def _substitute(expr: Any, renamed: Mapping[Any, Any]) -> Any:
+    if isinstance(expr, tvm.ir.Var):
+        return renamed.get(expr, expr)
+    if isinstance(expr, relax.Tuple):
+        return relax.Tuple([_substitute(item, renamed) for item in expr.fields])
+    if isinstance(expr, relax.TupleGetItem):
+        return relax.TupleGetItem(_substitute(expr.tuple_value, renamed), expr.index)
+    if isinstance(expr, tvm.ir.Call):
+        arguments = [_substitute(argument, renamed) for argument in expr.args]
+        return tvm.ir.Call(expr.op, arguments, expr.attrs, expr.ty_args)
+    return expr

@@ -1,0 +1,104 @@
+"""Pass: the graph becomes one composite function per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+
+from qmc.passes.grouping import Group, bindings, compose, inputs
+from qmc.passes.relax_expr import constant, op_name
+from qmc.passes.rewriter import use_counts
+
+#: Calls that begin a layer.
+_HEADS = {
+    "relax.nn.conv2d": "qmc.conv",
+    "relax.matmul": "qmc.dense",
+    "relax.add": "qmc.add",
+    "relax.multiply": "qmc.mul",
+    "relax.concat": "qmc.concat",
+    "relax.nn.max_pool2d": "qmc.max_pool",
+    "relax.nn.avg_pool2d": "qmc.average_pool",
+    "relax.sigmoid": "qmc.lookup",
+    "relax.tanh": "qmc.lookup",
+    "relax.nn.leakyrelu": "qmc.lookup",
+    "relax.nn.relu": "qmc.lookup",
+    "relax.clip": "qmc.lookup",
+    "relax.nn.softmax": "qmc.softmax",
+    "relax.permute_dims": "qmc.reshape",
+    "relax.reshape": "qmc.reshape",
+}
+_BIASED = ("qmc.conv", "qmc.dense")
+_CLAMPED = ("qmc.conv", "qmc.dense", "qmc.add")
+_CLAMPS = ("relax.nn.relu", "relax.clip")
+
+
+@tvm.transform.module_pass(opt_level=0, name="Partition")
+@dataclass(frozen=True)
+class Partition:
+    """Group the calls of each layer into a composite function named after its operation.
+
+    ::
+
+        relu(conv2d(x, W) + b)  ->  qmc_conv_...(x) with Composite="qmc.conv", qmc.layer="<ONNX node>"
+
+    Composites: ``qmc.conv`` and ``qmc.dense`` (weights as ``dequantize(const)`` where they arrived
+    quantized; bias; clamp), ``qmc.add`` (clamp), ``qmc.mul``, ``qmc.concat``, ``qmc.max_pool``,
+    ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape). Each
+    has the attributes ``qmc.layer`` (name of its first ONNX node) and ``qmc.sources`` (indices of
+    all its nodes).
+    Requires: the canonicalizing passes before it.
+    Does not fire when: a call begins none of these; ``extract_network`` refuses it later.
+    """
+
+    def transform_module(self, module: Any, context: Any) -> Any:
+        """Apply the pass; called by TVM."""
+        main = module["main"]
+        values, uses = bindings(main), use_counts(main)
+        groups: dict[Any, tuple[str, list[Any]]] = {}  # by the variable that ends the group
+        for variable, call in values.items():
+            producer = _extended_group(call, groups, values, uses)
+            if producer is not None:
+                kind, members = groups.pop(producer)
+                groups[variable] = (kind, [*members, variable])
+            elif op_name(call) in _HEADS:
+                groups[variable] = (_HEADS[op_name(call)], [*_weights(call, values), variable])
+        return compose(module, [Group(kind, tuple(members)) for kind, members in groups.values()])
+
+
+def _extended_group(
+    call: Any,
+    groups: Mapping[Any, tuple[str, list[Any]]],
+    values: Mapping[Any, Any],
+    uses: Mapping[Any, int],
+) -> Any | None:
+    """The end of the group that ``call`` belongs to as bias, clamp or reshape; None otherwise."""
+    producer = call.args[0] if isinstance(call, tvm.ir.Call) and call.args else None
+    if producer not in groups or uses[producer] != 1:
+        return None
+    kind = groups[producer][0]
+    last = op_name(values[producer])
+    match op_name(call):
+        case "relax.add":
+            is_bias = constant(call.args[1]) is not None and last in (
+                "relax.nn.conv2d",
+                "relax.matmul",
+            )
+            return producer if is_bias and kind in _BIASED else None
+        case "relax.nn.relu" | "relax.clip":
+            return producer if kind in _CLAMPED and last not in _CLAMPS else None
+        case "relax.reshape":
+            return producer if last == "relax.permute_dims" else None
+    return None
+
+
+def _weights(call: Any, values: Mapping[Any, Any]) -> list[Any]:
+    """The variable of a layer's ``dequantize(const)``, which belongs to the layer."""
+    return [
+        variable
+        for variable in inputs(call)
+        if op_name(values.get(variable)) == "relax.dequantize"
+        and constant(values[variable].args[0]) is not None
+    ]

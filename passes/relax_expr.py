@@ -1,0 +1,66 @@
+"""Reading Relax expressions: operators, constants, static shapes, node names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+Array = NDArray[Any]
+
+_NODE_VARIABLE = re.compile(r"n(\d+)_")
+
+
+def op_name(expr: Any) -> str:
+    """Name of the operator that ``expr`` calls, for example ``relax.nn.conv2d``; else empty."""
+    if isinstance(expr, tvm.ir.Call) and isinstance(expr.op, tvm.ir.Op):
+        return str(expr.op.name)
+    return ""
+
+
+def constant(expr: Any) -> Array | None:
+    """The value of a constant tensor, None for anything else."""
+    if isinstance(expr, tvm.ir.GenericConst) and isinstance(expr.ty, relax.TensorType):
+        return np.asarray(expr.value.numpy())
+    return None
+
+
+def static_shape(expr: Any) -> tuple[int, ...]:
+    """Shape of a tensor; the importer leaves no symbolic ones."""
+    return tuple(int(extent) for extent in expr.ty.shape)
+
+
+def number(expr: Any) -> float | None:
+    """The value of a constant with one element, or of a primitive value."""
+    if (value := constant(expr)) is not None:
+        return float(value.reshape(-1)[0]) if value.size == 1 else None
+    if isinstance(expr, tvm.tirx.FloatImm | tvm.tirx.IntImm):
+        return float(expr.value)
+    inner = getattr(expr, "value", None)
+    return float(inner.value) if isinstance(inner, tvm.tirx.FloatImm | tvm.tirx.IntImm) else None
+
+
+def channel_vector(value: Array, shape: tuple[int, ...]) -> Array | None:
+    """A constant that varies along the channels of ``shape`` only, as (channels,); else None."""
+    channels = shape[1]
+    padded = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
+    if padded.ndim != len(shape) or padded.size not in (1, padded.shape[1]):
+        return None
+    if padded.shape[1] not in (1, channels):
+        return None
+    return np.broadcast_to(padded.reshape(-1), (channels,)).astype(np.float64)
+
+
+def along_channels(values: Array, rank: int) -> Any:
+    """A float32 constant (1, channels, 1, ...) of ``rank`` dimensions."""
+    return relax.const(values.astype(np.float32).reshape((1, -1) + (1,) * (rank - 2)))
+
+
+def node_index(variable_name: str) -> int | None:
+    """Index of the ONNX node whose result a variable holds; None for a temporary."""
+    match = _NODE_VARIABLE.match(variable_name)
+    return int(match.group(1)) if match else None

@@ -1,0 +1,106 @@
+"""The frame of a pass that rewrites calls one by one, in execution order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator
+
+from qmc.passes.relax_expr import constant
+
+
+class CallRewriter(PyExprMutator):  # type: ignore[misc]
+    """Visits every call with its inputs already rewritten.
+
+    Subclasses define ``rewrite``. A variable keeps its name when its value is replaced; values
+    emitted on the way get the name they are given.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.changed = False
+        self.uses = use_counts(function)
+        self._originals = relax.analysis.get_var2val(function)
+
+    def rewrite(self, call: Any, original: Any) -> Any | None:
+        """The replacement of ``call``, or None to keep it.
+
+        Args:
+            call: with rewritten arguments.
+            original: as it was in the function; its variables are keys of ``uses``.
+        """
+        return None
+
+    def visit_call_(self, call: Any) -> Any:
+        """Called by TVM."""
+        visited = self._with_constants(super().visit_call_(call))
+        replacement = self.rewrite(visited, call)
+        if replacement is None:
+            return visited
+        self.changed = True
+        return replacement
+
+    def _with_constants(self, call: Any) -> Any:
+        """Variables that hold a constant replaced by it, so that matching sees constants."""
+        arguments = [self.value(a) if constant(self.value(a)) is not None else a for a in call.args]
+        if all(new is old for new, old in zip(arguments, call.args, strict=True)):
+            return call
+        return self.builder_.normalize(tvm.ir.Call(call.op, arguments, call.attrs))
+
+    def value(self, expr: Any) -> Any:
+        """What a variable is bound to; other expressions, and parameters, as they are."""
+        if isinstance(expr, tvm.ir.Var):
+            bound = self.lookup_binding(expr)
+            return expr if bound is None else self.value(bound)
+        return expr
+
+    def original_value(self, expr: Any) -> Any:
+        """What a variable of the function was bound to before the rewrite."""
+        while isinstance(expr, tvm.ir.Var) and expr in self._originals:
+            expr = self._originals[expr]
+        return expr
+
+    def is_used_once(self, expr: Any) -> bool:
+        """Whether an argument of an original call is read nowhere else."""
+        return self.uses[expr] == 1
+
+    def emit(self, expr: Any, name: str = "") -> Any:
+        """Bind ``expr`` to a new variable."""
+        return self.builder_.emit(expr, name_hint=name)
+
+
+def use_counts(function: Any) -> Counter[Any]:
+    """How often each variable of ``function`` is read; the result counts as a reader."""
+    counts: Counter[Any] = Counter()
+
+    def count(expr: Any) -> None:
+        if isinstance(expr, tvm.ir.Call):
+            for argument in expr.args:
+                fields = argument.fields if isinstance(argument, relax.Tuple) else [argument]
+                counts.update(field for field in fields if isinstance(field, tvm.ir.Var))
+        elif isinstance(expr, relax.TupleGetItem):
+            counts[expr.tuple_value] += 1
+
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            if isinstance(binding.value, tvm.ir.Var):
+                counts[binding.value] += 1
+            count(binding.value)
+    counts[function.body.body] += 1
+    return counts
+
+
+def rewrite_main(module: Any, rewriter: Callable[[Any], CallRewriter]) -> Any:
+    """Apply a rewriter to ``main`` and drop what it left unused; unchanged if nothing matched."""
+    function = module["main"]
+    visitor = rewriter(function)
+    result = visitor.visit_expr(function)
+    if not visitor.changed:
+        return module
+    updated = tvm.IRModule(module.functions, attrs=module.attrs)
+    updated["main"] = relax.analysis.remove_all_unused(result)
+    return updated

@@ -1,0 +1,109 @@
+"""ONNX file to Relax module.
+
+TVM is imported by ``qmc.relax_importer`` and the passes only, and only after the version check here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmc.errors import VersionError
+from qmc.network import Network
+from qmc.onnx_checks import read_model
+from qmc.onnx_folding import fold_model
+
+#: The one pair that works: TVM's API moves with every minor, ffi 0.1.15 crashes on constants.
+PINNED_VERSIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Imported:
+    """An imported model.
+
+    Attributes:
+        module: Relax module with one function ``main`` and the attributes ``qmc.*``.
+        path: the file.
+        name: a C identifier made from the file's name.
+        input, output: tensor names of the ONNX graph.
+        nodes: (node name, output tensor name) by node index.
+    """
+
+    module: Any
+    path: Path
+    name: str
+    input: str
+    output: str
+    nodes: tuple[tuple[str, str], ...]
+
+
+def check_versions() -> None:
+    """Refuse any TVM but the pinned one, before importing it.
+
+    Raises:
+        VersionError: names the library, the version found and the one needed.
+    """
+    for library, wanted in PINNED_VERSIONS.items():
+        try:
+            found = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        if found != wanted:
+            fix = f"pip install {library}=={wanted}"
+            raise VersionError(f"{library}: found {found}; needed: {wanted} ({fix})")
+
+
+def network_name(path: Path) -> str:
+    """A C identifier made from the file's name."""
+    name = re.sub(r"[^0-9A-Za-z_]+", "_", path.stem).strip("_")
+    if not name or name[0].isdigit():
+        name = f"net_{name}"
+    return name
+
+
+def import_onnx(path: Path | str) -> Imported:
+    """Import an ONNX file.
+
+    Raises:
+        ModelError: the file is not a network qmc can take.
+        UnsupportedOpError: it uses an operator outside the supported set.
+        VersionError: TVM is not the pinned version.
+    """
+    path = Path(path)
+    check_versions()
+    from qmc.relax_importer import to_relax
+
+    model = fold_model(path, read_model(path))
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    source = next(value.name for value in graph.input if value.name not in constants)
+    nodes = tuple((node.name, node.output[0]) for node in graph.node)
+    module = to_relax(path, model)
+    return Imported(module, path, network_name(path), source, graph.output[0].name, nodes)
+
+
+def load_network(
+    path: Path | str, equalize: bool = False, dump_dir: Path | None = None
+) -> tuple[Any, Network]:
+    """Import an ONNX file and run the front passes.
+
+    Args:
+        path: the model.
+        equalize: equalize channels across layers.
+        dump_dir: where the module after each pass is written.
+
+    Returns:
+        The partitioned module, and the same as plain data.
+
+    Raises:
+        QmcError: as :func:`import_onnx`.
+    """
+    imported = import_onnx(path)
+    from qmc.passes.extract_network import extract_network
+    from qmc.passes.pipeline import front_passes, run_pipeline
+
+    module = run_pipeline(imported.module, front_passes(equalize), dump_dir)
+    return module, extract_network(module, imported.name, str(path))

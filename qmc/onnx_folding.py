@@ -1,0 +1,227 @@
+"""Rewrites of a checked ONNX model that are easier before the import than after it.
+
+Shapes are inferred, arithmetic on constants (shape computations, weight transposes, int32 biases
+behind DequantizeLinear) is done, ``auto_pad`` becomes explicit pads. What is left computes on data.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from qmc.errors import ModelError, UnsupportedOpError
+from qmc.onnx_checks import MAX_ELEMENTS
+
+_FOLDED_TYPES = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
+_NEVER_FOLDED = {"DequantizeLinear", "QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm"}
+
+
+def fold_model(path: Path, model: ModelProto) -> ModelProto:
+    """Infer shapes, fold constants, make pads explicit.
+
+    Raises:
+        ModelError: shapes do not fit together or are too large.
+        UnsupportedOpError: an ``auto_pad`` is unknown.
+    """
+    model = infer_shapes(path, model)
+    fold_constants(model)
+    shapes = value_shapes(path, model.graph)
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+            check_window(path, node, shapes)
+            make_pads_explicit(path, node, shapes)
+    return model
+
+
+def infer_shapes(path: Path, model: ModelProto) -> ModelProto:
+    """The model with every shape that ONNX can infer.
+
+    Raises:
+        ModelError: an operator's attributes or shapes are wrong.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        )
+        onnx.checker.check_model(inferred)
+        return inferred
+    except Exception as error:  # the checker's own classes, and whatever its C++ raises
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(path, f"is not valid ONNX: {' '.join(lines)[:300]}") from None
+
+
+def fold_constants(model: ModelProto) -> None:
+    """Replace every node that computes on constants only by its value.
+
+    DequantizeLinear of weights stays, because it says how the weights are quantized; of an int32
+    bias it is folded, because the bias' scale follows from the others.
+    """
+    graph = model.graph
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    static = _static_shapes(graph)
+    kept = []
+    for node in graph.node:
+        value = _folded(model, node, values, static)
+        if value is None or graph.output[0].name in node.output:
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+        else:
+            value.name = node.output[0]
+            values[value.name] = value
+            graph.initializer.append(value)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _folded(
+    model: ModelProto,
+    node: NodeProto,
+    values: dict[str, TensorProto],
+    static: dict[str, tuple[int, ...]],
+) -> TensorProto | None:
+    if node.op_type == "Shape" and node.input[0] in static:
+        shape = static[node.input[0]]
+        return numpy_helper.from_array(np.array(shape[_shape_slice(node, len(shape))], np.int64))
+    inputs = [values.get(name) for name in node.input if name]
+    if any(tensor is None for tensor in inputs) or not _is_foldable(node, inputs):
+        return None
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [],
+        [helper.make_empty_tensor_value_info(node.output[0])],
+        [tensor for tensor in inputs if tensor is not None],
+    )
+    single = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    result = ReferenceEvaluator(single).run(None, {})[0]
+    return numpy_helper.from_array(np.asarray(result))
+
+
+def _shape_slice(node: NodeProto, rank: int) -> slice:
+    attributes = {a.name: a.i for a in node.attribute}
+    return slice(attributes.get("start", 0), attributes.get("end", rank))
+
+
+def _is_foldable(node: NodeProto, inputs: list[TensorProto | None]) -> bool:
+    if node.op_type == "Constant":
+        return True
+    if node.op_type == "DequantizeLinear":
+        return inputs[0] is not None and inputs[0].data_type == TensorProto.INT32
+    return node.op_type not in _NEVER_FOLDED and all(
+        tensor is not None and tensor.data_type in _FOLDED_TYPES for tensor in inputs
+    )
+
+
+def _static_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        tensor = value.type.tensor_type
+        dims = tensor.shape.dim
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in dims):
+            shapes[value.name] = tuple(int(d.dim_value) for d in dims)
+    return shapes
+
+
+def value_shapes(path: Path, graph: GraphProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of all values that have a static one.
+
+    Raises:
+        ModelError: one is empty or larger than any real network's.
+    """
+    shapes = _static_shapes(graph)
+    for node in graph.node:
+        for output in node.output:
+            shape = shapes.get(output, (1,))
+            if not 0 < math.prod(shape) <= MAX_ELEMENTS or min(shape, default=1) < 1:
+                limit = f"allowed: 1 to {MAX_ELEMENTS} elements"
+                raise ModelError(path, f"output shape {list(shape)}; {limit}", node.name)
+    return shapes
+
+
+def _ints(node: NodeProto, name: str, default: list[int]) -> list[int]:
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return [int(i) for i in attribute.ints]
+    return default
+
+
+def check_window(path: Path, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Check strides, dilations and pads, which compilers divide by without asking.
+
+    Raises:
+        UnsupportedOpError: one is out of range.
+    """
+    for name, lowest in (("strides", 1), ("dilations", 1), ("kernel_shape", 1), ("pads", 0)):
+        values = _ints(node, name, [])
+        if any(not lowest <= value < 1 << 16 for value in values):
+            rule = f"{name} {values}; allowed: {lowest} to {(1 << 16) - 1}"
+            raise UnsupportedOpError(path, node.name, node.op_type, rule)
+    rank = len(shapes.get(node.input[0], ()))
+    if rank not in (3, 4):
+        rule = f"input has {rank} dimensions; allowed: 3 or 4"
+        raise UnsupportedOpError(path, node.name, node.op_type, rule)
+    if node.op_type == "Conv":
+        _check_conv_channels(path, node, shapes)
+
+
+def _check_conv_channels(path: Path, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    groups = next((int(a.i) for a in node.attribute if a.name == "group"), 1)
+    channels = shapes[node.input[0]][1]
+    weights = shapes.get(node.input[1])
+    if weights is None:
+        rule = "weights must be constant"
+    elif groups < 1 or weights[0] % groups or weights[1] * groups != channels:
+        rule = f"weights {list(weights)} with {groups} groups do not fit {channels} channels"
+    else:
+        return
+    raise UnsupportedOpError(path, node.name, node.op_type, rule)
+
+
+def make_pads_explicit(path: Path, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Replace ``auto_pad`` by the pads it means (ONNX operator specification, Conv).
+
+    Raises:
+        UnsupportedOpError: its value is unknown.
+    """
+    mode = next((a.s.decode() for a in node.attribute if a.name == "auto_pad"), "NOTSET")
+    if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise UnsupportedOpError(path, node.name, node.op_type, f"auto_pad '{mode}' is unknown")
+    spatial = shapes[node.input[0]][2:]
+    ones = [1] * len(spatial)
+    kernel = _ints(node, "kernel_shape", [])
+    if not kernel:
+        kernel = list(shapes[node.input[1]][2:])
+    pads = _ints(node, "pads", [0] * 2 * len(spatial))
+    if mode != "NOTSET":
+        strides, dilations = _ints(node, "strides", ones), _ints(node, "dilations", ones)
+        totals = [
+            max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0) if mode != "VALID" else 0
+            for size, s, k, d in zip(spatial, strides, kernel, dilations, strict=True)
+        ]
+        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        pads = small + large if mode == "SAME_UPPER" else large + small
+    kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads", "kernel_shape")]
+    kept += [helper.make_attribute("pads", pads), helper.make_attribute("kernel_shape", kernel)]
+    copies = [onnx.AttributeProto.FromString(a.SerializeToString()) for a in kept]
+    del node.attribute[:]
+    node.attribute.extend(copies)
+
+
+def constant_array(tensor: TensorProto) -> NDArray[np.generic]:
+    """The value of an initializer; sub-byte types are widened to int8 codes."""
+    array = numpy_helper.to_array(tensor).reshape(tuple(tensor.dims))
+    if tensor.data_type in (
+        TensorProto.INT4,
+        TensorProto.UINT4,
+        TensorProto.INT2,
+        TensorProto.UINT2,
+    ):
+        return array.astype(np.int8)
+    if tensor.data_type == TensorProto.DOUBLE:
+        return array.astype(np.float32)
+    return array

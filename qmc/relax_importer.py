@@ -1,0 +1,184 @@
+"""TVM's ONNX importer with what it lacks: node names, sub-byte weights, plain Clip, Pad and pools.
+
+Every node's result is bound to a variable ``n<index>_<name>``; the module attribute ``qmc.nodes``
+lists [node name, output tensor name] by index. Variable names are all that survives TVM's passes,
+so they carry the index and the table carries the names, whatever characters these hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from onnx import ModelProto, TensorProto
+from tvm import relax
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+from qmc.errors import ModelError, QmcError, UnsupportedOpError
+from qmc.onnx_folding import constant_array
+
+#: Widths of the sub-byte ONNX types; all are widened to int8 codes.
+NARROW_BITS = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.INT2: 2,
+    TensorProto.UINT2: 2,
+}
+
+
+def to_relax(path: Path, model: ModelProto) -> Any:
+    """Import a checked model into a Relax module with the attributes ``qmc.nodes`` and
+    ``qmc.weight_bits`` (width of each sub-byte DequantizeLinear, by node index).
+
+    Raises:
+        UnsupportedOpError: TVM cannot import a node; names node, operator and TVM's reason.
+    """
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    importer = _Importer(path, model)
+    # The base class prints to stdout when a node fails, and warns about renamed inputs.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            module = importer.from_onnx(model.graph, opset)
+        except QmcError:
+            importer.close()
+            raise
+        except Exception as error:  # TVM raises whatever its C++ throws
+            importer.close()
+            raise ModelError(path, f"cannot be imported: {_first_line(error)}") from None
+    nodes = [[node.name, node.output[0]] for node in model.graph.node]
+    interface = {"input": importer._input_names[0], "output": model.graph.output[0].name}
+    return module.with_attrs(
+        {
+            "qmc.nodes": nodes,
+            "qmc.interface": interface,
+            "qmc.weight_bits": importer.weight_bits,
+        }
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]
+
+
+class _Importer(ONNXGraphImporter):  # type: ignore[misc]
+    """Binds every node's result to a named variable and replaces some converters."""
+
+    def __init__(self, path: Path, model: ModelProto) -> None:
+        super().__init__({}, "float32")
+        self._path = path
+        self._index = -1
+        self._graph_nodes = model.graph.node
+        self._narrow: dict[str, int] = {}
+        self.weight_bits: dict[str, int] = {}
+
+    def close(self) -> None:
+        """End the function under construction; its C++ destructor would print a warning."""
+        with contextlib.suppress(Exception):
+            self.bb._end_block()
+            self.bb._end_block()
+
+    def _sanitize_name(self, name: str) -> str:
+        return "input"
+
+    def _parse_array(self, tensor_proto: TensorProto) -> Any:
+        if tensor_proto.data_type in NARROW_BITS:
+            self._narrow[tensor_proto.name] = NARROW_BITS[tensor_proto.data_type]
+        return tvm.runtime.tensor(np.ascontiguousarray(constant_array(tensor_proto)))
+
+    def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
+        self._index += 1
+        node = self._graph_nodes[self._index]
+        if op_name == "DequantizeLinear" and node.input[0] in self._narrow:
+            self.weight_bits[str(self._index)] = self._narrow[node.input[0]]
+        try:
+            own = _CONVERTERS.get(op_name)
+            result = own(inputs, attrs) if own else None
+            if result is None:
+                result = super()._convert_operator(op_name, inputs, attrs, opset)
+            return self._bind(self.bb.normalize(result))
+        except QmcError:
+            raise
+        except Exception as error:  # TVM raises whatever its C++ throws
+            rule = f"cannot be imported: {_first_line(error)}"
+            raise UnsupportedOpError(self._path, node.name, op_name, rule) from None
+
+    def _bind(self, result: Any) -> Any:
+        if isinstance(result, tvm.ir.Call | relax.TupleGetItem):
+            name = re.sub(r"[^0-9A-Za-z_]", "_", self._graph_nodes[self._index].name)[:40]
+            return self.bb.emit(result, name_hint=f"n{self._index}_{name}")
+        return result
+
+
+def _scalar(inputs: Any, position: int, attrs: Any, key: str, default: float) -> float | None:
+    """A limit given as input (newer opsets) or attribute; None if it is not constant."""
+    value = inputs[position]
+    if value is None:
+        return float(attrs.get(key, default))
+    return float(value.value.numpy().item()) if isinstance(value, tvm.ir.GenericConst) else None
+
+
+def _clip(inputs: Any, attrs: Any) -> Any:
+    low = _scalar(inputs, 1, attrs, "min", float("-inf"))
+    high = _scalar(inputs, 2, attrs, "max", float("inf"))
+    if low is None or high is None:
+        raise ValueError("the limits must be constant")
+    return relax.op.clip(inputs[0], low, high)
+
+
+def _pad(inputs: Any, attrs: Any) -> Any:
+    if attrs.get("mode", b"constant") != b"constant":
+        raise ValueError(f"mode {attrs['mode'].decode()}; allowed: constant")
+    pads = attrs.get("pads") or inputs[1].value.numpy().tolist()
+    value = _scalar(inputs, 2, attrs, "value", 0.0)
+    rank = len(inputs[0].ty.shape)
+    axes = inputs[3].value.numpy().tolist() if inputs[3] is not None else list(range(rank))
+    widths = [0] * (2 * rank)
+    for position, axis in enumerate(axes):
+        widths[2 * (axis % rank)] = int(pads[position])
+        widths[2 * (axis % rank) + 1] = int(pads[position + len(axes)])
+    return relax.op.nn.pad(inputs[0], widths, "constant", value)
+
+
+def _batch_norm(inputs: Any, attrs: Any) -> Any:
+    if attrs.get("training_mode", 0):
+        raise ValueError("training_mode 1; allowed: 0")
+    epsilon = float(attrs.get("epsilon", 1e-5))
+    data, gamma, beta, mean, variance = (inputs[i] for i in range(5))
+    return relax.TupleGetItem(
+        relax.op.nn.batch_norm(data, gamma, beta, mean, variance, axis=1, epsilon=epsilon), 0
+    )
+
+
+def _two_operands(function: Any) -> Callable[[Any, Any], Any]:
+    """Max and Min of two operands; TVM would stack and reduce."""
+
+    def convert(inputs: Any, attrs: Any) -> Any:
+        if len(inputs) != 2:
+            raise ValueError(f"{len(inputs)} inputs; allowed: 2")
+        return function(inputs[0], inputs[1])
+
+    return convert
+
+
+def _first_input(inputs: Any, attrs: Any) -> Any:
+    return inputs[0]
+
+
+_CONVERTERS: dict[str, Callable[[Any, Any], Any]] = {
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Pad": _pad,
+    "Max": _two_operands(relax.op.maximum),
+    "Min": _two_operands(relax.op.minimum),
+    "Identity": _first_input,
+    "Dropout": _first_input,
+}

@@ -1,0 +1,126 @@
+"""Observed activations and the ranges chosen from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.arithmetic import QuantParams
+
+Reals = NDArray[np.float64]
+Range = tuple[float, float]
+
+#: Bins on each side of zero; a power of two, so that bins merge in pairs.
+_SIDE = 1 << 13
+#: Lower and upper tail that the percentile method gives up.
+_TAIL = 1e-4
+#: Fractions of the full range that the MSE and KL searches try.
+_SHRINKS = np.linspace(1.0, 0.1, 91)
+
+
+class Calibration(StrEnum):
+    """How a range is chosen from observed values."""
+
+    MIN_MAX = "min-max"
+    PERCENTILE = "percentile"  # 0.01 % and 99.99 %
+    MSE = "mse"  # least mean squared error of quantized values
+    KL = "kl"  # least Kullback-Leibler divergence of their histogram
+
+
+class Histogram:
+    """Counts of the values of one tensor, gathered batch by batch in bounded memory.
+
+    Bins are uniform on [-reach, reach]; when a value lies outside, the reach doubles and bins merge
+    in pairs. The result depends on the values only through the batch in which they first appear.
+    """
+
+    def __init__(self) -> None:
+        self.low = np.inf
+        self.high = -np.inf
+        self._reach = 0.0
+        self._counts: NDArray[np.int64] = np.zeros(2 * _SIDE, dtype=np.int64)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count ``values``, of any shape."""
+        low, high = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self._grow(max(abs(low), abs(high)))
+        scaled = values.reshape(-1) * np.float32(_SIDE / self._reach) + np.float32(_SIDE)
+        bins = np.clip(scaled.astype(np.int32), 0, 2 * _SIDE - 1)
+        self._counts += np.bincount(bins, minlength=2 * _SIDE)
+
+    def filled(self) -> tuple[Reals, Reals]:
+        """Centres and counts of the bins that hold anything."""
+        used = np.flatnonzero(self._counts)
+        centres = (used + 0.5 - _SIDE) * (self._reach / _SIDE)
+        return np.clip(centres, self.low, self.high), self._counts[used].astype(np.float64)
+
+    def _grow(self, magnitude: float) -> None:
+        if self._reach == 0.0:
+            self._reach = max(magnitude, 1e-30)
+        while self._reach < magnitude:
+            pairs = self._counts.reshape(-1, 2).sum(axis=1)  # bins 2k, 2k+1 share a wider bin
+            self._counts = np.zeros(2 * _SIDE, dtype=np.int64)
+            self._counts[_SIDE // 2 : _SIDE // 2 + _SIDE] = pairs
+            self._reach *= 2.0
+
+
+def quant_params(bits: int, limits: Range) -> QuantParams:
+    """Asymmetric parameters of a range; zero is always in it and has a code of its own."""
+    low, high = min(limits[0], 0.0), max(limits[1], 0.0)
+    if high - low < 1e-30:
+        high = low + 1.0  # a tensor that is always zero
+    scale = (high - low) / ((1 << bits) - 1)
+    return QuantParams(bits, scale, int(np.floor(-low / scale + 0.5)))
+
+
+def choose_range(histogram: Histogram, bits: int, method: Calibration) -> Range:
+    """The range of a tensor of ``bits`` bits by ``method``; contains zero."""
+    full = (min(histogram.low, 0.0), max(histogram.high, 0.0))
+    if method is Calibration.MIN_MAX or full[0] == full[1]:
+        return full
+    centres, counts = histogram.filled()
+    if method is Calibration.PERCENTILE:
+        return _percentile(full, centres, counts)
+    loss = _squared_error if method is Calibration.MSE else _divergence
+    return _search(full, lambda limits: loss(centres, counts, quant_params(bits, limits)))
+
+
+def _percentile(full: Range, centres: Reals, counts: Reals) -> Range:
+    share = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
+    low, high = np.interp([_TAIL, 1.0 - _TAIL], share, centres)
+    return max(full[0], min(float(low), 0.0)), min(full[1], max(float(high), 0.0))
+
+
+def _search(full: Range, loss: Callable[[Range], float]) -> Range:
+    """Shrink the upper end, then the lower, to the least loss; the first of equals wins."""
+    uppers = [(full[0], full[1] * float(shrink)) for shrink in _SHRINKS]
+    best = min(uppers, key=loss)
+    lowers = [(full[0] * float(shrink), best[1]) for shrink in _SHRINKS]
+    return min(lowers, key=loss) if full[0] < 0.0 else best
+
+
+def _squared_error(centres: Reals, counts: Reals, params: QuantParams) -> float:
+    codes = np.clip(np.rint(centres / params.scale) + params.zero_point, 0, params.high)
+    error = (codes - params.zero_point) * params.scale - centres
+    return float(np.dot(counts, error * error))
+
+
+def _divergence(centres: Reals, counts: Reals, params: QuantParams) -> float:
+    """KL(P || Q): P the histogram, clipped; Q spreads each code's count over its filled bins."""
+    codes = np.clip(np.rint(centres / params.scale) + params.zero_point, 0, params.high)
+    codes = codes.astype(np.int64)
+    inside = np.abs((codes - params.zero_point) * params.scale - centres) <= 0.501 * params.scale
+    reference = np.where(inside, counts, 0.0)
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    reference[first] += counts[:first].sum()  # what is clipped lands at the ends
+    reference[last] += counts[last + 1 :].sum()
+    mass = np.bincount(codes, np.where(inside, counts, 0.0), params.high + 1)
+    bins = np.bincount(codes, inside.astype(np.float64), params.high + 1)
+    spread = np.where(inside, (mass / np.maximum(bins, 1.0))[codes], 0.0)
+    p, q = reference / reference.sum(), spread / spread.sum()
+    used = p > 0
+    return float(np.sum(p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))))

@@ -1,0 +1,85 @@
+"""Scales of symmetric per-channel weights, and the bias that makes up for their rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.arithmetic import QuantParams
+from qmc.layer import Layer
+from qmc.network import Parameters
+from qmc.quantize import weight_codes
+from qmc.scheme import WeightScheme
+from qmc.windows import windows
+
+Reals = NDArray[np.float64]
+
+#: Scales tried, as fractions of the one that clips nothing.
+_RATIOS = np.linspace(0.25, 1.0, 61)
+#: Least ratio input scale * weight scale / output scale, so that the requantization's affine form
+#: stays exact (docs/arithmetic.md). Rounding weights to it errs by less than a tenth of a code.
+_LEAST_MULTIPLIER = 2.0**-13 * (1 + 2.0**-6)
+#: Largest bias in steps of the accumulator; leaves half of int32 to the products.
+_LARGEST_BIAS = 2.0**30
+
+
+def least_error_scales(weights: NDArray[np.float32], bits: int) -> Reals:
+    """The scale of each output channel with the least squared rounding error.
+
+    Args:
+        weights: (G*K, C, R, S).
+        bits: 2 to 8.
+
+    Returns:
+        (G*K,) float64; 1 for a channel of zeros.
+    """
+    rows = weights.reshape(len(weights), -1)
+    top = 1 << (bits - 1)
+    widest = np.abs(rows).max(axis=1).astype(np.float64) / (top - 1)
+    widest[widest < np.finfo(np.float32).tiny] = 1.0
+    best, least = widest, np.full(len(rows), np.inf)
+    for ratio in _RATIOS[::-1]:
+        scales = widest * ratio
+        steps = scales.astype(np.float32)[:, None]
+        error = np.clip(np.rint(rows / steps), -top, top - 1) * steps - rows
+        loss = np.einsum("ij,ij->i", error, error, dtype=np.float64)
+        best, least = np.where(loss < least, scales, best), np.minimum(loss, least)
+    return best
+
+
+def least_legal_scales(
+    bias: NDArray[np.float32], source: QuantParams, output: QuantParams
+) -> Reals:
+    """The smallest weight scales that keep a layer's integers in range.
+
+    Channels whose weights nearly vanish beside their bias (folded batch norms make such) would
+    otherwise have a bias beyond int32 and a multiplier too small for the fast form.
+    """
+    floors = np.abs(bias.astype(np.float64)) / (source.scale * _LARGEST_BIAS)
+    if output.bits <= 8:
+        floors = np.maximum(floors, _LEAST_MULTIPLIER * output.scale / source.scale)
+    return np.asarray(floors)
+
+
+def corrected_bias(
+    layer: Layer, parameters: Parameters, scheme: WeightScheme, mean: Reals
+) -> tuple[float, ...]:
+    """Bias that keeps the mean of every output channel despite the rounding of its weights.
+
+    Args:
+        layer: CONV or DENSE.
+        parameters: its float weights and bias.
+        scheme: bits and scales of the weights.
+        mean: the input tensor's mean over the calibration data, element by element: (C, H, W).
+
+    Source: Nagel et al. 2019 (arXiv 1906.04721), section 4.2; here with the exact means under each
+    filter tap, padding included.
+    """
+    bounds = layer.bounds
+    image = mean.reshape(1, bounds.G * bounds.C, *(mean.shape[1:] or (1, 1)))
+    taps = np.stack([tap.mean(axis=(0, 2, 3)) for tap in windows(layer, image, 0)], axis=-1)
+    scales = np.array(scheme.scales)[:, None, None, None]
+    error = weight_codes(parameters, scheme) * scales - parameters.weights
+    error = error.reshape(bounds.G, bounds.K, bounds.C, -1)
+    shift = np.einsum("gkct,gct->gk", error, taps.reshape(bounds.G, bounds.C, -1))
+    return tuple((parameters.bias.astype(np.float64) - shift.reshape(-1)).tolist())

@@ -1,0 +1,175 @@
+"""Widths asked for by the user: ``w8a8`` and the like, or a scheme file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from qmc.errors import SchemeError
+from qmc.layer import Op
+from qmc.network import GivenRange, Network
+from qmc.scheme import Scheme
+from qmc.scheme_io import scheme_from_data
+from qmc.yaml_input import check_data, read_yaml
+
+#: Width of the network's input and, where the operator allows it, of its output: logits of
+#: 8 bits tie too often.
+INPUT_BITS = 8
+OUTPUT_BITS = 16
+#: Operators whose output may have more bits than the rest of the network when it is the last.
+_WIDE_OUTPUT = frozenset({Op.CONV, Op.DENSE, Op.SOFTMAX, Op.LOOKUP, Op.AVERAGE_POOL})
+#: Operators that only select or move codes: the output has the quantization of the input.
+TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE})
+_PATTERN = re.compile(r"w([2-8])a([2-8])")
+_FORMS = "w8a8, w4a8, ... (2 to 8 bits each), or a scheme file"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWidths:
+    """Bits of a layer's weights and of its output; None takes the default."""
+
+    weight: int | None = None
+    activation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Bits of every weight and activation of a network.
+
+    Attributes:
+        weight, activation: of layers not listed.
+        layers: by layer name.
+    """
+
+    weight: int = 8
+    activation: int = 8
+    layers: Mapping[str, LayerWidths] = field(default_factory=dict)
+
+    def weight_bits(self, layer: str) -> int:
+        """Bits of the weights of ``layer``."""
+        return self.layers.get(layer, LayerWidths()).weight or self.weight
+
+
+_Bits = Annotated[int, Field(ge=2, le=8, strict=True)]
+
+
+class _Layer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    w: _Bits | None = None
+    a: _Bits | None = None
+
+
+class _WidthsFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    default: str = Field("w8a8", pattern=f"^{_PATTERN.pattern}$")
+    layers: dict[str, _Layer] = {}
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _expand(cls, layers: Any) -> Any:
+        """Write ``name: w4a8`` as ``name: {w: 4, a: 8}``."""
+        if not isinstance(layers, dict):
+            return layers
+        return {name: _expand_pattern(value) for name, value in layers.items()}
+
+
+def parse_widths(text: str, network: Network) -> Widths | Scheme:
+    """What ``--scheme`` asks for.
+
+    Args:
+        text: ``w4a8`` and the like, or the path of a file: ``default: w8a8`` with
+            ``layers: {name: w4a8}`` or ``{name: {w: 4, a: 8}}``, or a saved ``scheme.yaml``.
+        network: whose layers the file may name.
+
+    Returns:
+        Widths to calibrate for, or the complete scheme of a saved file.
+
+    Raises:
+        SchemeError: the text or file is wrong, or names a layer that does not exist.
+    """
+    match = _PATTERN.fullmatch(text)
+    if match:
+        return Widths(int(match[1]), int(match[2]))
+    path = Path(text)
+    if not path.is_file():
+        raise SchemeError(f"scheme: found '{text}'; allowed: {_FORMS}")
+    data = read_yaml(path, SchemeError)
+    if isinstance(data, dict) and "tensors" in data:
+        return scheme_from_data(data, path, network)
+    file = check_data(data, _WidthsFile, path, SchemeError)
+    names = [layer.name for layer in network.layers]
+    for name in file.layers:
+        check_name(path, "layer", name, names)
+    default = _PATTERN.fullmatch(file.default)
+    assert default is not None
+    layers = {name: LayerWidths(layer.w, layer.a) for name, layer in file.layers.items()}
+    return Widths(int(default[1]), int(default[2]), layers)
+
+
+def activation_bits(network: Network, widths: Widths) -> dict[str, int]:
+    """Bits of every activation tensor.
+
+    A layer's activation width is that of its output. Pools of maxima and reshapes pass their
+    input's on; the network's input has 8 bits, its output 16 where the operator allows it and the
+    user did not name the layer; tensors that came quantized keep their width.
+    """
+    roots, given = shared_quantization(network), shared_given(network)
+    bits = {network.input: INPUT_BITS}
+    wide = _wide_tensor(network)
+    for layer in network.layers:
+        asked = widths.layers.get(layer.name, LayerWidths()).activation
+        is_wide = asked is None and layer.output == wide and layer.op in _WIDE_OUTPUT
+        bits[layer.output] = OUTPUT_BITS if is_wide else asked or widths.activation
+    bits |= {name: entry.bits for name, entry in given.items()}
+    return {name: bits[roots[name]] for name in network.tensors}
+
+
+def shared_quantization(network: Network) -> dict[str, str]:
+    """For every tensor the one whose quantization it has: itself, or that behind its reshapes."""
+    roots = {name: name for name in network.tensors}
+    for layer in network.layers:
+        if layer.op in TRANSPARENT:
+            roots[layer.output] = roots[layer.inputs[0]]
+    return roots
+
+
+def shared_given(network: Network) -> dict[str, GivenRange]:
+    """Ranges that came with the model, by the tensor of :func:`shared_quantization`."""
+    roots = shared_quantization(network)
+    given: dict[str, GivenRange] = {}
+    for name in network.tensors:
+        if name in network.given_ranges and (name == roots[name] or roots[name] not in given):
+            given[roots[name]] = network.given_ranges[name]
+    return given
+
+
+def check_name(path: Path, kind: str, name: str, known: list[str]) -> None:
+    """Raise SchemeError, with the nearest known name, unless ``name`` is in ``known``."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        hint = f"; the nearest is '{near[0]}'" if near else ""
+        raise SchemeError(f"{path}: no {kind} is called '{name}'{hint}")
+
+
+def _wide_tensor(network: Network) -> str | None:
+    """The tensor behind the output's reshapes, unless another layer reads it too."""
+    name = network.output
+    producers = {layer.output: layer for layer in network.layers}
+    while name in producers and producers[name].op in TRANSPARENT:
+        name = producers[name].inputs[0]
+        if sum(name in layer.inputs for layer in network.layers) > 1:
+            return None
+    return name
+
+
+def _expand_pattern(value: Any) -> Any:
+    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    return {"w": int(match[1]), "a": int(match[2])} if match else value

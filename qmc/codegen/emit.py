@@ -15,6 +15,8 @@ from qmc.codegen.project import print_cmake, print_main, print_makefile
 from qmc.integer import IntegerNetwork
 from qmc.mapping import Mapping
 
+_FOLDER = Path(__file__).parent
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
@@ -91,8 +93,10 @@ def print_program(program: Program) -> tuple[CFile, ...]:
         "weights.c": '#include "kernels/kernels.h"\n\n'
         + "\n".join(constant.definition() for constant in constants),
         "kernels/kernels.h": _print_kernels_header(program),
-        "kernels/runtime.h": (Path(__file__).parent / "runtime.h").read_text(),
+        "kernels/runtime.h": (_FOLDER / "runtime.h").read_text(),
         **{f"kernels/{kernel.function}.c": include + kernel.text for kernel in program.kernels},
+        "count.h": (_FOLDER / "count.h").read_text(),
+        "count.c": (_FOLDER / "count.c.in").read_text(),
         "main.c": print_main(name),
         "Makefile": print_makefile(name),
         "CMakeLists.txt": print_cmake(name),

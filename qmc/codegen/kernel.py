@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qmc.codegen.constants import Constant, mac_constants
+from qmc.codegen.counting import print_tables, step_depths
 from qmc.codegen.elementwise import elementwise_scratch, print_elementwise
 from qmc.codegen.mac_kernel import mac_scratch, print_mac
 from qmc.codegen.mac_plan import plan_mac
@@ -60,11 +61,12 @@ def make_kernel(
     _check(integer, sources)
     name = f"{prefix}_{layer_identifier(index, layer.name)}"
     if layer.op in MAC_OPS:
-        scratch, constants, body = _mac(integer, sources[0], name, mapping)
+        head, scratch, constants, body = _mac(integer, index, sources[0], name, mapping)
     else:
+        head = Writer()
         scratch, constants, body = _other(integer, sources, result, name)
     signature = _signature(name, layer.op, len(sources), scratch.size_bytes > 0)
-    writer = Writer()
+    writer = head
     _print_comment(writer, integer, sources, result)
     writer.line(signature)
     writer.line("{")
@@ -92,13 +94,15 @@ def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
 
 
 def _mac(
-    integer: IntegerLayer, source: Tensor, name: str, mapping: Mapping | None
-) -> tuple[Scratch, tuple[Constant, ...], Writer]:
-    nest = make_nest(integer.layer, mapping or natural_mapping(integer.layer))
+    integer: IntegerLayer, index: int, source: Tensor, name: str, mapping: Mapping | None
+) -> tuple[Writer, Scratch, tuple[Constant, ...], Writer]:
+    mapping = mapping or natural_mapping(integer.layer)
+    nest = make_nest(integer.layer, mapping)
     plan = plan_mac(integer, nest, source)
-    writer = Writer()
-    print_mac(writer, integer, plan, source, name)
-    return mac_scratch(plan), mac_constants(integer, plan, name), writer
+    head, body = Writer(), Writer()
+    print_tables(head, integer.layer, index, mapping, nest)
+    print_mac(body, integer, plan, source, name, step_depths(mapping, nest))
+    return head, mac_scratch(plan), mac_constants(integer, plan, name), body
 
 
 def _other(

@@ -36,7 +36,12 @@ def mac_scratch(plan: MacPlan) -> Scratch:
 
 
 def print_mac(
-    writer: Writer, integer: IntegerLayer, plan: MacPlan, source: Tensor, weights: str
+    writer: Writer,
+    integer: IntegerLayer,
+    plan: MacPlan,
+    source: Tensor,
+    weights: str,
+    steps: frozenset[int],
 ) -> None:
     """Print the body of the kernel.
 
@@ -46,8 +51,9 @@ def print_mac(
         plan: its loops and layouts.
         source: its input tensor.
         weights: prefix of its constant arrays.
+        steps: depths at which the access counter is told the state of the loops.
     """
-    layer, bounds = integer.layer, integer.layer.bounds
+    bounds = integer.layer.bounds
     output_row = row_bytes(bounds.G * bounds.K, integer.output.bits)
     if plan.input.direct:
         writer.line("const uint8_t *const x = input;")
@@ -65,6 +71,9 @@ def print_mac(
                 inside = stack.enter_context(ExitStack())
             if depth == plan.fetch and plan.unpack_weights:
                 _print_fetch(writer, integer, plan, weights)
+            if depth in steps:
+                indices = [loop.index for loop in plan.nest.temporal[:depth]] or ["0"]
+                writer.line(f"STEP({depth}, {', '.join(indices)});")
             if depth == len(plan.nest.temporal):
                 _print_body(writer, plan)
                 break
@@ -76,6 +85,7 @@ def print_mac(
             )
         inside.close()
         _print_requantization(writer, integer, plan, weights, output_row)
+    writer.line("DONE();")
 
 
 def _print_input_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan, source: Tensor) -> None:

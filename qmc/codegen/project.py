@@ -21,13 +21,13 @@ CFLAGS ?= -O3
 FLAGS ?=
 WARNINGS = -std=c99 -Wall -Wextra -Werror -pedantic
 
-SOURCES = main.c {name}.c weights.c $(wildcard kernels/*.c)
+SOURCES = main.c count.c {name}.c weights.c $(wildcard kernels/*.c)
 OBJECTS = $(SOURCES:.c=.o)
 
 run: $(OBJECTS)
 \t$(CC) $(CFLAGS) $(FLAGS) $(OBJECTS) -o $@
 
-%.o: %.c {name}.h kernels/kernels.h kernels/runtime.h
+%.o: %.c {name}.h count.h kernels/kernels.h kernels/runtime.h
 \t$(CC) $(WARNINGS) $(CFLAGS) $(FLAGS) -I. -c $< -o $@
 
 clean:
@@ -51,7 +51,7 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS OFF)
 
 file(GLOB KERNELS CONFIGURE_DEPENDS kernels/*.c)
-add_library({name}_network STATIC {name}.c weights.c ${{KERNELS}})
+add_library({name}_network STATIC {name}.c weights.c count.c ${{KERNELS}})
 target_include_directories({name}_network PUBLIC .)
 target_compile_options({name}_network PRIVATE -Wall -Wextra -Werror -pedantic)
 

@@ -22,6 +22,10 @@ class Writer:
         for line in text.splitlines():
             self.line(line)
 
+    def amend(self, text: str) -> None:
+        """Add ``text`` to the end of the last line."""
+        self._lines[-1] += text
+
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
         """``head {`` ... ``}``."""

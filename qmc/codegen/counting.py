@@ -1,0 +1,123 @@
+"""Tables by which a kernel counts its memory accesses under ``-DQMC_COUNT``, and their reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qmc.codegen.names import comment_text
+from qmc.codegen.nest import Nest, NestLoop
+from qmc.codegen.writer import Writer
+from qmc.layer import Layer, LoopDim, Operand
+from qmc.mapping import Mapping
+
+_DIMS = tuple(LoopDim)
+_AXES = {None: 0, "x": 1, "y": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ElementCount:
+    """Accesses of one operand at one memory, in elements of one instance.
+
+    Attributes:
+        layer: place of the layer in the network.
+        level: number of the memory, outermost 0.
+        operand: W, I or O.
+        reads: sent to the next inner holder, partial sums that come back for accumulation too.
+        fills: received from the next outer holder.
+        updates: received from the next inner holder.
+        partial_updates: those of the updates that are partial sums, not finished outputs.
+        instances: of the memory, that work.
+    """
+
+    layer: int
+    level: int
+    operand: Operand
+    reads: int
+    fills: int
+    updates: int
+    partial_updates: int
+    instances: int
+
+
+def parse_counts(printed: str) -> tuple[ElementCount, ...]:
+    """Read what a program built with ``-DQMC_COUNT`` printed."""
+    counts = []
+    for line in printed.splitlines():
+        layer, level, _, operand, *numbers = line.split("\t")
+        counts.append(ElementCount(int(layer), int(level), Operand(operand), *map(int, numbers)))
+    return tuple(counts)
+
+
+def step_depths(mapping: Mapping, nest: Nest) -> frozenset[int]:
+    """Numbers of outer temporal loops at which the tile of some holder may change."""
+    return frozenset(_depth(mapping, nest, child) for _, _, child in _links(mapping))
+
+
+def print_tables(writer: Writer, layer: Layer, index: int, mapping: Mapping, nest: Nest) -> None:
+    """Print the nest's tables and the macros STEP and DONE; both are empty without QMC_COUNT."""
+    links = _links(mapping)
+    writer.line("#ifdef QMC_COUNT")
+    writer.line('#include "../count.h"')
+    names = ", ".join(f'"{comment_text(keep.level)}"' for keep in mapping.keep)
+    writer.line(f"static const char *const names[] = {{{names}}};")
+    for kind, loops in (("temporal", nest.temporal), ("spatial", nest.spatial)):
+        _print_loops(writer, kind, loops, mapping)
+    with writer.block("static const struct qmc_link links[] ="):
+        for operand, parent, child in links:
+            tile = ", ".join(str(extent) for extent in _tile(mapping, nest, child))
+            depth = _depth(mapping, nest, child)
+            writer.line(f"{{'{operand}', {parent}, {child}, {depth}, {{{tile}}}}},")
+    writer.amend(";")
+    writer.line(f"static struct qmc_tally tallies[{len(links)}];")
+    with writer.block("static const struct qmc_nest nest ="):
+        pairs = [", ".join(map(str, pair)) for pair in (layer.strides, layer.dilations)]
+        writer.line(f"{index}, {len(mapping.keep)}, names, {{{pairs[0]}}}, {{{pairs[1]}}},")
+        sizes = f"{len(nest.temporal)}, {len(nest.spatial)}, {len(links)}"
+        writer.line(f"{sizes}, temporal, spatial, links, tallies")
+    writer.amend(";")
+    writer.line("#define STEP(depth, ...) qmc_count_step(&nest, depth, (const int[]){__VA_ARGS__})")
+    writer.line("#define DONE() qmc_count_done(&nest)")
+    writer.line("#else")
+    writer.line("#define STEP(depth, ...) ((void)0)")
+    writer.line("#define DONE() ((void)0)")
+    writer.line("#endif")
+    writer.line()
+
+
+def _print_loops(writer: Writer, kind: str, loops: tuple[NestLoop, ...], mapping: Mapping) -> None:
+    with writer.block(f"static const struct qmc_loop {kind}[] ="):
+        for loop in loops:
+            level = _level(mapping, loop)
+            writer.line(
+                f"{{{_DIMS.index(loop.dim)}, {loop.extent}, {loop.step}, {level}, "
+                f"{_AXES[loop.spatial]}}}, /* {loop.dim} */"
+            )
+        if not loops:
+            writer.line("{0, 1, 0, 0, 0}")
+    writer.amend(";")
+
+
+def _links(mapping: Mapping) -> tuple[tuple[Operand, int, int], ...]:
+    """Operand, parent and child of every pair of neighbouring holders; the MACs are the last."""
+    links = []
+    for operand in Operand:
+        holders = [i for i, keep in enumerate(mapping.keep) if operand in keep.operands]
+        inner = [*holders[1:], len(mapping.keep)]
+        links += [(operand, parent, child) for parent, child in zip(holders, inner, strict=True)]
+    return tuple(links)
+
+
+def _level(mapping: Mapping, loop: NestLoop) -> int:
+    return next(i for i, keep in enumerate(mapping.keep) if keep.level == loop.level)
+
+
+def _depth(mapping: Mapping, nest: Nest, child: int) -> int:
+    return sum(_level(mapping, loop) < child for loop in nest.temporal)
+
+
+def _tile(mapping: Mapping, nest: Nest, child: int) -> tuple[int, ...]:
+    extents = dict.fromkeys(LoopDim, 1)
+    for loop in nest.loops:
+        if _level(mapping, loop) >= child:
+            extents[loop.dim] *= loop.extent
+    return tuple(extents[dim] for dim in _DIMS)

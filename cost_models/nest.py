@@ -159,4 +159,3 @@ def _keeps(layer: Layer, target: Target, mapping: Mapping) -> tuple[frozenset[Op
         found = ", ".join(sorted(outermost)) or "nothing"
         raise MappingError(layer.name, names[0], f"keeps {found}; it must keep W, I and O")
     return tuple(kept.get(name, frozenset()) for name in names)
-

@@ -59,9 +59,7 @@ def _axis_step(layer: Layer, operand: Operand, dim: LoopDim) -> tuple[int, int] 
             return 4, layer.dilations[1]
 
 
-def moved_elements(
-    layer: Layer, operand: Operand, tile: Extents, outer: tuple[Loop, ...]
-) -> int:
+def moved_elements(layer: Layer, operand: Operand, tile: Extents, outer: tuple[Loop, ...]) -> int:
     """Elements that reach one holder of ``operand`` over the whole run, the first tile included.
 
     Args:

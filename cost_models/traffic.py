@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from qmc.cost_models.nest import Nest, product
 from qmc.cost_models.tiles import distinct_receivers, moved_elements, tile_elements
@@ -49,7 +50,7 @@ def operand_traffic(nest: Nest, operand: Operand, first_fill: FirstFill) -> dict
     """Traffic by level index, for the memories that keep ``operand``."""
     holders = nest.holders(operand)
     result = {}
-    for outer, inner in zip(holders, holders[1:], strict=False):
+    for outer, inner in pairwise(holders):
         served = _served(nest, operand, inner) * distinct_receivers(
             nest.layer, operand, nest.spatial_between(outer, inner), nest.tile(inner)
         )

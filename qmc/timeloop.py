@@ -143,7 +143,10 @@ def read_mapping(entries: Sequence[Any], layer: Layer, target: Target) -> Mappin
             continue
         loops.setdefault((home, spatial), []).extend(_loops(layer, block, home, dims))
     ordered = [
-        loop for name in known for spatial in (False, True) for loop in loops.get((name, spatial), ())
+        loop
+        for name in known
+        for spatial in (False, True)
+        for loop in loops.get((name, spatial), ())
     ]
     return Mapping(tuple(ordered), _read_keep(blocks, target))
 
@@ -193,7 +196,9 @@ def _outermost_first(
         if block.level in known:
             home = block.level
         elif not home:
-            raise MappingError(layer.name, block.level, f"no such level; allowed: {', '.join(known)}")
+            raise MappingError(
+                layer.name, block.level, f"no such level; allowed: {', '.join(known)}"
+            )
         result.append((block, home))
     return result
 
@@ -207,7 +212,9 @@ def _sorted_outermost_first(blocks: list[_Block], known: list[str]) -> list[_Blo
 
 def _require_still(layer: Layer, block: _Block) -> None:
     if any(extent > 1 for extent in block.factors.values()):
-        raise MappingError(layer.name, block.level, "a level the target does not have steps in time")
+        raise MappingError(
+            layer.name, block.level, "a level the target does not have steps in time"
+        )
 
 
 def _loops(layer: Layer, block: _Block, home: str, dims: Dict[str, LoopDim]) -> list[Loop]:

@@ -190,7 +190,8 @@ def _constraint(spec: ConstraintSpec) -> LoopConstraint:
 def _sources(spec: TargetSpec) -> dict[str, str]:
     """Sources by topic, with those given beside single memories under the memory's name."""
     sources = dict(spec.sources)
-    for part in (*spec.memories, spec.mac):
+    parts: tuple[MemorySpec | MacSpec, ...] = (*spec.memories, spec.mac)
+    for part in parts:
         if part.source is not None:
             sources[part.name] = part.source
     return sources

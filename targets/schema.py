@@ -137,7 +137,7 @@ class MemorySpec(_Model):
     @field_validator("packing", mode="before")
     @classmethod
     def _packing(cls, value: object) -> object:
-        return Packing(value) if value in set(Packing) else value
+        return Packing(value) if isinstance(value, str) and value in set(Packing) else value
 
     @model_validator(mode="after")
     def _agree(self) -> MemorySpec:

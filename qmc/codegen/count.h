@@ -26,7 +26,7 @@ struct qmc_link {
 };
 
 struct qmc_tally {
-    int held, position[QMC_AXES], is_last, slide;
+    int held, is_last, slide;
     uint64_t reads, fills, updates; /* elements, one instance */
     uint64_t partial_updates;       /* of the updates: partial sums */
 };

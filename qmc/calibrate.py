@@ -73,13 +73,14 @@ def calibrate(
         )
     stats = {} if inputs is None else observe(network, inputs, tick)
     tensors = _tensor_params(network, activation_bits(network, widths), stats, method)
-    weights, notes = {}, []
-    for layer in network.layers:
-        if layer.has_weights:
-            chosen, raised = _weight_scheme(network, layer, tensors, widths, stats)
-            weights[layer.name] = chosen
-            notes += [_raised_note(layer.name, raised)] if raised else []
-    return Scheme(tensors, weights, rounding, tuple(notes))
+    chosen = {
+        layer.name: _weight_scheme(network, layer, tensors, widths, stats)
+        for layer in network.layers
+        if layer.has_weights
+    }
+    raised = {name: count for name, (_, count) in chosen.items() if count}
+    weights = {name: scheme for name, (scheme, _) in chosen.items()}
+    return Scheme(tensors, weights, rounding, (_raised_note(raised),) if raised else ())
 
 
 def _tensors_to_observe(network: Network) -> list[str]:
@@ -180,9 +181,10 @@ def _has_weights(parameters: Parameters) -> np.ndarray[tuple[int, ...], np.dtype
     return np.asarray(parameters.weights.reshape(len(parameters.weights), -1).any(axis=1))
 
 
-def _raised_note(layer: str, count: int) -> str:
-    channels = "channel" if count == 1 else "channels"
+def _raised_note(raised: Mapping[str, int]) -> str:
+    """One sentence on the channels whose scale had to be raised, by layer."""
+    where = ", ".join(f"{name} ({count})" for name, count in raised.items())
     return (
-        f"layer '{layer}': {count} {channels} with almost no weights: weight scale raised so that "
-        "the bias fits the accumulator"
+        f"{sum(raised.values())} channels have almost no weights beside their bias; their weight "
+        f"scales were raised to keep the accumulator in range: {where}"
     )

@@ -47,7 +47,7 @@ def run_layer(
         layer: the layer with its integer constants.
         inputs: codes of its input tensors.
         shape: shape of the output tensor; its first extent is replaced by the batch. None takes
-            (n, channels) for DENSE and for a RESHAPE to one pixel, else (n, channels, P, Q).
+            the rank of the first input; (n, channels) for DENSE and for a RESHAPE to one pixel.
 
     Returns:
         int32 codes of the output tensor.
@@ -72,7 +72,7 @@ def run_layer(
         case Op.RESHAPE:
             perm = layer.layer.perm
             codes = inputs[0] if perm is None else inputs[0].transpose(perm)
-    extents = _default_shape(layer.layer) if shape is None else shape
+    extents = _default_shape(layer.layer, inputs[0].ndim) if shape is None else shape
     return codes.reshape(inputs[0].shape[0], *extents[1:])
 
 
@@ -188,10 +188,8 @@ def _table(layer: IntegerLayer) -> IntArray:
     return layer.table.astype(np.int64)
 
 
-def _default_shape(layer: Layer) -> tuple[int, ...]:
+def _default_shape(layer: Layer, rank: int) -> tuple[int, ...]:
     bounds = layer.bounds
-    channels = bounds.G * bounds.K
-    flat = layer.op is Op.RESHAPE and bounds.P * bounds.Q == 1
-    if flat or layer.op is Op.DENSE:
-        return (1, channels)
-    return (1, channels, bounds.P, bounds.Q)
+    channels, pixels = bounds.G * bounds.K, bounds.P * bounds.Q
+    is_vector = pixels == 1 if layer.op is Op.RESHAPE else rank == 2 or layer.op is Op.DENSE
+    return (1, channels) if is_vector else (1, channels, bounds.P, bounds.Q)

@@ -31,7 +31,7 @@ class PsumRule(StrEnum):
     """Width of partial sums."""
 
     HONEST = "honest"  # psum_bits until the last reduction step, output_bits from then on
-    OUTPUT = "output"  # output_bits always: only to reproduce the Timeloop fork's records
+    OUTPUT = "output"  # output_bits always, and what else Timeloop's records assume (forwarding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,10 @@ class AnalyticalModel:
         check_widths(layer, precision, target)
         nest = build_nest(layer, target, mapping)
         psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
+        forward = self.psum is PsumRule.OUTPUT
         accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
         for operand in Operand:
-            traffic = operand_traffic(nest, operand, self.first_fill)
+            traffic = operand_traffic(nest, operand, self.first_fill, forward)
             for index, moved in traffic.items():
                 level = target.memories[index]
                 words = _operand_words(moved, operand, precision, psum_bits, level)

@@ -9,6 +9,8 @@ second stands for all later ones; so a loop that wraps is taken to come from its
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from qmc.cost_models.nest import Extents
 from qmc.layer import RELEVANT, Layer, LoopDim, Operand
 from qmc.mapping import Loop
@@ -18,13 +20,11 @@ _Box = tuple[int, ...]
 
 def tile_elements(layer: Layer, operand: Operand, tile: Extents) -> int:
     """Elements of the operand's box for a tile of the loop nest; I with its halo."""
-    size = 1
-    for side in _sides(layer, operand, tile):
-        size *= side
-    return size
+    return volume(box_sides(layer, operand, tile))
 
 
-def _sides(layer: Layer, operand: Operand, tile: Extents) -> _Box:
+def box_sides(layer: Layer, operand: Operand, tile: Extents) -> _Box:
+    """Sides of the operand's box: N, G, C, height, width for I, else its dims by name."""
     if operand is not Operand.I:
         return tuple(tile[dim] for dim in sorted(RELEVANT[operand]))
     height = _window(tile[LoopDim.P], layer.strides[0], tile[LoopDim.R], layer.dilations[0])
@@ -36,8 +36,11 @@ def _window(outputs: int, stride: int, taps: int, dilation: int) -> int:
     return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 
-def _axis_step(layer: Layer, operand: Operand, dim: LoopDim) -> tuple[int, int] | None:
-    """Axis of the operand's box that ``dim`` moves along, and elements per unit of ``dim``."""
+def axis_of(layer: Layer, operand: Operand, dim: LoopDim) -> tuple[int, int] | None:
+    """Axis of the operand's box that ``dim`` moves along, and elements per unit of ``dim``.
+
+    None: the dim does not index the operand.
+    """
     if dim not in RELEVANT[operand]:
         return None
     if operand is not Operand.I:
@@ -59,6 +62,28 @@ def _axis_step(layer: Layer, operand: Operand, dim: LoopDim) -> tuple[int, int] 
             return 4, layer.dilations[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens to a tile when a loop steps and all loops in time inside it wrap.
+
+    Attributes:
+        loop: the loop.
+        move: displacement of the box by axis.
+        low, sides: the part of the new box that is fetched, seen from the new box's corner; all
+            sides are 0 where nothing is.
+    """
+
+    loop: Loop
+    move: _Box
+    low: _Box
+    sides: _Box
+
+    @property
+    def elements(self) -> int:
+        """Elements fetched."""
+        return volume(self.sides)
+
+
 def moved_elements(layer: Layer, operand: Operand, tile: Extents, outer: tuple[Loop, ...]) -> int:
     """Elements that reach one holder of ``operand`` over the whole run, the first tile included.
 
@@ -69,62 +94,78 @@ def moved_elements(layer: Layer, operand: Operand, tile: Extents, outer: tuple[L
         outer: all loops outside the holder, in time and in space, innermost first.
 
     Returns:
-        tile + sum over loops in time j of charge_j * (n_j - 1) * product of the n_i further out.
+        tile + sum over loops in time j of fetched_j * (n_j - 1) * product of the n_i further out.
     """
-    total = tile_elements(layer, operand, tile)
-    visits = 1
-    for loop, charge in reversed(step_charges(layer, operand, tile, outer)):
-        total += charge * (loop.extent - 1) * visits
-        visits *= loop.extent
-    return total
+    steps = tile_steps(layer, operand, tile, outer)
+    fetched = sum(
+        step.elements * count for step, count in zip(steps, step_counts(steps), strict=True)
+    )
+    return tile_elements(layer, operand, tile) + fetched
 
 
-def step_charges(
+def step_counts(steps: list[Step]) -> list[int]:
+    """How often each of the steps, innermost loop first, happens in the whole run."""
+    counts = []
+    repeats = 1
+    for step in reversed(steps):
+        counts.append((step.loop.extent - 1) * repeats)
+        repeats *= step.loop.extent
+    return counts[::-1]
+
+
+def tile_steps(
     layer: Layer, operand: Operand, tile: Extents, outer: tuple[Loop, ...]
-) -> list[tuple[Loop, int]]:
-    """Loops in time of ``outer``, innermost first, each with the elements moved when it steps.
+) -> list[Step]:
+    """Steps of the loops in time of ``outer``, innermost first.
 
-    All loops inside it wrap at that moment. Loops in space only widen the distance of the steps.
+    Loops in space only widen the distance of the steps.
     """
-    sides = _sides(layer, operand, tile)
+    sides = box_sides(layer, operand, tile)
     reach = dict(tile)
     wrapped = [0] * len(sides)
+    steps: list[Step] = []
     direction: _Direction | None = None
-    charges: list[tuple[Loop, int]] = []
     for loop in outer:
         if loop.spatial is None:
             move = [-offset for offset in wrapped]
-            axis_step = _axis_step(layer, operand, loop.dim)
+            axis_step = axis_of(layer, operand, loop.dim)
             if axis_step is not None:
                 axis, unit = axis_step
                 move[axis] += unit * reach[loop.dim]
                 wrapped[axis] += unit * reach[loop.dim]
-            charge, slide = _charge(sides, move)
-            if not charges:
+            step, slide = _fetch(loop, sides, tuple(move))
+            if not steps:
                 direction = slide
-            elif charge and direction is not None and slide != direction:
-                charge = _volume(sides)  # the window turned: nothing is carried over
-            charges.append((loop, charge))
+            elif step.elements and direction is not None and slide != direction:
+                # The window turned: nothing is carried over.
+                step = Step(loop, step.move, (0,) * len(sides), sides)
+            steps.append(step)
         reach[loop.dim] *= loop.extent
-    return charges
+    return steps
 
 
 #: Axis and sign of a move between two overlapping boxes.
 _Direction = tuple[int, bool]
 
 
-def _charge(sides: _Box, move: list[int]) -> tuple[int, _Direction | None]:
-    """Elements of a moved box outside the old one, and the direction if the two overlap."""
-    if not any(move):
-        return 0, None
+def _fetch(loop: Loop, sides: _Box, move: _Box) -> tuple[Step, _Direction | None]:
+    """The part of a moved box outside the old one, and the direction if the two overlap."""
+    corner = (0,) * len(sides)
     axes = [axis for axis, distance in enumerate(move) if distance]
-    if any(abs(move[axis]) >= sides[axis] for axis in axes) or len(axes) > 1:
-        return _volume(sides), None
-    axis = axes[0]
-    return _volume(sides) // sides[axis] * abs(move[axis]), (axis, move[axis] > 0)
+    if not axes:
+        return Step(loop, move, corner, corner), None
+    if len(axes) > 1 or abs(move[axes[0]]) >= sides[axes[0]]:
+        return Step(loop, move, corner, sides), None
+    axis, distance = axes[0], move[axes[0]]
+    low, part = list(corner), list(sides)
+    part[axis] = abs(distance)
+    if distance > 0:
+        low[axis] = sides[axis] - distance
+    return Step(loop, move, tuple(low), tuple(part)), (axis, distance > 0)
 
 
-def _volume(sides: _Box) -> int:
+def volume(sides: _Box) -> int:
+    """Elements of a box."""
     volume = 1
     for side in sides:
         volume *= side
@@ -157,7 +198,7 @@ def _distinct_offsets(layer: Layer, operand: Operand, block: list[Loop], reach: 
     """Different positions of the operand's box over a block of loops in space."""
     offsets: dict[int, set[int]] = {}
     for loop in reversed(block):
-        axis_step = _axis_step(layer, operand, loop.dim)
+        axis_step = axis_of(layer, operand, loop.dim)
         if axis_step is not None:
             axis, unit = axis_step
             steps = [unit * reach[loop.dim] * index for index in range(loop.extent)]

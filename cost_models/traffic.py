@@ -6,10 +6,11 @@ off its outputs; docs/cost-model.md works one layer by hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
+from qmc.cost_models.forwarding import forwarding
 from qmc.cost_models.nest import Nest, product
 from qmc.cost_models.tiles import distinct_receivers, moved_elements, tile_elements
 from qmc.layer import REDUCTION, RELEVANT, Operand
@@ -46,8 +47,17 @@ class Traffic:
     holds_partial: bool
 
 
-def operand_traffic(nest: Nest, operand: Operand, first_fill: FirstFill) -> dict[int, Traffic]:
-    """Traffic by level index, for the memories that keep ``operand``."""
+def operand_traffic(
+    nest: Nest, operand: Operand, first_fill: FirstFill, forward: bool = False
+) -> dict[int, Traffic]:
+    """Traffic by level index, for the memories that keep ``operand``.
+
+    Args:
+        nest: the mapping on the machine.
+        operand: W, I or O.
+        first_fill: counting rule.
+        forward: neighbours pass inputs on (:mod:`qmc.cost_models.forwarding`).
+    """
     holders = nest.holders(operand)
     result = {}
     for outer, inner in pairwise(holders):
@@ -60,6 +70,20 @@ def operand_traffic(nest: Nest, operand: Operand, first_fill: FirstFill) -> dict
         else:
             tile = tile_elements(nest.layer, operand, nest.tile(outer))
             result[outer] = Traffic(served, arriving, 0, 0, tile, False)
+    return _forwarded(nest, result) if forward and operand is Operand.I else result
+
+
+def _forwarded(nest: Nest, traffic: dict[int, Traffic]) -> dict[int, Traffic]:
+    result = dict(traffic)
+    for outer, inner in pairwise(sorted(traffic)):
+        passed = forwarding(nest, outer, inner)
+        if passed is not None:
+            result[outer] = replace(result[outer], reads=result[outer].reads - passed.saved_reads)
+            result[inner] = replace(
+                result[inner],
+                reads=result[inner].reads + passed.between_neighbours,
+                fills=passed.from_outside + passed.between_neighbours,
+            )
     return result
 
 

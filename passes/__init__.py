@@ -9,13 +9,21 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "AbsorbInputLayout": "absorb_input_layout",
+    "AbsorbQuantization": "absorb_quantization",
+    "AnnotateQuantization": "annotate_quantization",
     "CanonicalizeClip": "canonicalize_clip",
     "CanonicalizePooling": "canonicalize_pooling",
+    "EqualizeLayers": "equalize_layers",
     "FoldBatchNorm": "fold_batch_norm",
     "FoldConstantLayout": "fold_constant_layout",
+    "FoldPad": "fold_pad",
     "FoldScaleShift": "fold_scale_shift",
+    "LiftOneDimensional": "lift_one_dimensional",
+    "LowerToInteger": "lower_to_integer",
     "Partition": "partition",
     "RecognizeFunctions": "recognize_functions",
+    "SimplifyDataMovement": "simplify_data_movement",
     "extract_network": "extract_network",
     "front_passes": "pipeline",
     "run_pipeline": "pipeline",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import tvm
 from tvm import relax
@@ -12,6 +14,7 @@ from tvm import relax
 from qmc.errors import ModelError, UnsupportedOpError
 from qmc.layer import Layer
 from qmc.network import GivenRange, Network, Parameters, Tensor
+from qmc.passes.absorb_quantization import range_key
 from qmc.passes.grouping import bindings
 from qmc.passes.read_layer import LayerContext, network_shape, read_layer
 from qmc.passes.relax_expr import node_index, op_name, static_shape
@@ -27,17 +30,29 @@ class _Extraction:
     parameters: dict[str, Parameters] = field(default_factory=dict)
 
 
-def extract_network(module: Any, name: str, path: str = "model") -> Network:
+class Named(Protocol):
+    """Where a module came from; :class:`qmc.frontend.Imported` is one."""
+
+    @property
+    def name(self) -> str:
+        """The network's C identifier."""
+
+    @property
+    def path(self) -> Path:
+        """The model's file, for messages."""
+
+
+def extract_network(module: Any, imported: Named | None = None) -> Network:
     """Read a partitioned (or annotated) module.
 
     Args:
         module: result of the passes up to ``Partition`` or ``AnnotateQuantization``.
-        name: the network's C identifier.
-        path: the model's file, for messages.
+        imported: names the network and the model's file; "module" if absent.
 
     Raises:
         UnsupportedOpError: a call was taken into no layer, or is outside the rules of its layer.
     """
+    name, path = (imported.name, str(imported.path)) if imported else ("module", "module")
     main = module["main"]
     extraction = _Extraction()
     source = main.params[0]
@@ -75,7 +90,7 @@ def _read_binding(
     names = [extraction.names[argument] for argument in value.args]
     context = LayerContext(
         path=path,
-        name=_unique(str(function.attrs["qmc.layer"]), extraction.layers),
+        name=str(function.attrs["qmc.layer"]),
         inputs=dict(zip(function.params, names, strict=True)),
         output=_tensor_name(module, variable),
         source=_source_names(module, function),
@@ -90,16 +105,6 @@ def _read_binding(
         extraction.parameters[layer.name] = parameters
     extraction.names[variable] = layer.output
     _add_tensor(extraction, variable)
-
-
-def _unique(wanted: str, layers: list[Layer]) -> str:
-    """``wanted``, or with a number where one ONNX node became several layers."""
-    taken = {layer.name for layer in layers}
-    name, copies = wanted, 1
-    while name in taken:
-        copies += 1
-        name = f"{wanted}_{copies}"
-    return name
 
 
 def _composite(module: Any, value: Any) -> Any | None:
@@ -141,7 +146,15 @@ def _add_tensor(extraction: _Extraction, variable: Any) -> None:
 
 
 def _given_ranges(module: Any, extraction: _Extraction) -> Mapping[str, GivenRange]:
-    return {}
+    """Quantization that came with the model, of the tensors that are still there."""
+    table = (module.attrs or {}).get("qmc.given_ranges", {})
+    ranges: dict[str, GivenRange] = {}
+    for variable, tensor in extraction.names.items():
+        text = table.get(range_key(variable.name))
+        if text is not None and tensor not in ranges:
+            bits, scale, zero_point = json.loads(str(text))
+            ranges[tensor] = GivenRange(bits, scale, zero_point)
+    return ranges
 
 
 def _with_output_name(network: Network, wanted: str) -> Network:

@@ -48,7 +48,7 @@ class _Rewriter(CallRewriter):
             return super().visit_tuple_getitem_(item)
         self.changed = True
         data = call.args[0]
-        linear = match_linear(self, data)
+        linear = match_linear(self.value, data)
         original = self.original_value(item.tuple_value)
         if linear is not None and self.is_used_once(original.args[0]):
             return emit_linear(self, linear.scaled(*affine))

@@ -10,10 +10,9 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import constant, op_name, static_shape
+from qmc.passes.data_movement import RESHAPES, TRANSPOSE, transpose_axes
+from qmc.passes.relax_expr import Array, constant, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
-
-_RESHAPES = frozenset({"relax.reshape", "relax.squeeze", "relax.expand_dims", "relax.flatten"})
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldConstantLayout")
@@ -40,29 +39,30 @@ class FoldConstantLayout:
 class _Rewriter(CallRewriter):
     def rewrite(self, call: Any, original: Any) -> Any | None:
         name = op_name(call)
-        if name != "relax.permute_dims" and name not in _RESHAPES:
+        if name != TRANSPOSE and name not in RESHAPES:
             return None
         source = self.value(call.args[0])
         if (value := constant(source)) is not None:
-            if name == "relax.permute_dims":
-                return relax.const(np.ascontiguousarray(value.transpose(_axes(call))))
-            return relax.const(value.reshape(static_shape(call)))
-        if name == "relax.permute_dims" and op_name(source) == "relax.dequantize":
-            return self._permuted_weights(call, source)
+            return relax.const(_moved(call, value))
+        if op_name(source) == "relax.dequantize":
+            return self._moved_weights(call, source)
         return None
 
-    def _permuted_weights(self, call: Any, source: Any) -> Any | None:
+    def _moved_weights(self, call: Any, source: Any) -> Any | None:
         codes = constant(source.args[0])
         if codes is None:
             return None
-        axes = _axes(call)
-        moved = relax.const(np.ascontiguousarray(codes.transpose(axes)))
-        axis = axes.index(int(source.attrs.axis) % codes.ndim)
+        axis = int(source.attrs.axis) % codes.ndim
+        if op_name(call) == TRANSPOSE:
+            axis = transpose_axes(call).index(axis)
+        elif axis != 0 or static_shape(call)[0] != codes.shape[0]:
+            return None
+        moved = relax.const(_moved(call, codes))
         weights = relax.op.dequantize(moved, source.args[1], source.args[2], axis=axis)
         return self.emit(weights, getattr(call.args[0], "name", ""))
 
 
-def _axes(call: Any) -> list[int]:
-    rank = len(call.args[0].ty.shape)
-    axes = call.attrs.axes
-    return [int(a) % rank for a in axes] if axes is not None else list(range(rank))[::-1]
+def _moved(call: Any, value: Array) -> Array:
+    if op_name(call) == TRANSPOSE:
+        return np.ascontiguousarray(value.transpose(transpose_axes(call)))
+    return value.reshape(static_shape(call))

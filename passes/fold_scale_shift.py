@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 import tvm
+from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from qmc.passes.linear import depthwise_scale, emit_linear, match_linear
-from qmc.passes.relax_expr import Array, channel_vector, constant, op_name, static_shape
+from qmc.passes.relax_expr import (
+    Array,
+    along_channels,
+    channel_vector,
+    constant,
+    op_name,
+    static_shape,
+)
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -47,24 +55,17 @@ class _Rewriter(CallRewriter):
         is_layer = op_name(inner) in ("relax.nn.conv2d", "relax.matmul")
         if op_name(call) == "relax.add" and is_layer:
             return self._canonical_bias(call, position, shift)
-        linear = match_linear(self, data)
+        linear = match_linear(self.value, data)
         if linear is not None and self.is_used_once(original.args[position]):
             return emit_linear(self, linear.scaled(scale, shift))
         return depthwise_scale(self, data, scale, shift)
 
     def _canonical_bias(self, call: Any, position: int, shift: Array) -> Any | None:
-        from qmc.passes.relax_expr import along_channels
-
         shape = static_shape(call)
         bias = constant(call.args[1])
-        if (
-            position == 0
-            and bias is not None
-            and bias.shape == (1, shape[1]) + (1,) * (len(shape) - 2)
-        ):
+        wanted = (1, shape[1], *(1 for _ in shape[2:]))
+        if position == 0 and bias is not None and bias.shape == wanted:
             return None
-        from tvm import relax
-
         return relax.op.add(call.args[position], along_channels(shift, len(shape)))
 
 
@@ -80,7 +81,8 @@ def _scale_shift(call: Any) -> tuple[int, Array, Array] | None:
     shape = static_shape(call)
     if static_shape(call.args[position]) != shape or len(shape) not in (2, 4):
         return None
-    value = channel_vector(values[1 - position], shape)
+    other = values[1 - position]
+    value = None if other is None else channel_vector(other, shape)
     if value is None:
         return None
     ones, zeros = np.ones_like(value), np.zeros_like(value)

@@ -60,20 +60,21 @@ def compose(module: Any, groups: Sequence[Group]) -> Any:
         tvm.IRModule({g: f for g, f in module.functions_items() if g.name_hint != "main"})
     )
     renamed: dict[Any, Any] = {}
+    labels = _Labels(module)
     with builder.function("main", list(main.params), attrs=dict(main.attrs or {})):
         with builder.dataflow():
             for variable, value in values.items():
                 if variable in inner:
                     continue
                 if variable in group_of:
-                    value = _call(module, builder, group_of[variable], values)
-                renamed[variable] = builder.emit(_substitute(value, renamed), variable.name)
+                    value = _call(labels, builder, group_of[variable], values)
+                renamed[variable] = builder.emit(substitute(value, renamed), variable.name)
             result = builder.emit_output(renamed.get(main.body.body, main.body.body))
         builder.emit_func_output(result)
     return builder.get().with_attrs(dict(module.attrs or {}))
 
 
-def _call(module: Any, builder: Any, group: Group, values: Mapping[Any, Any]) -> Any:
+def _call(labels: _Labels, builder: Any, group: Group, values: Mapping[Any, Any]) -> Any:
     """Add the composite function of a group; returns its call, in terms of main's variables."""
     members = set(group.members)
     read = (v for member in group.members for v in inputs(values[member]))
@@ -84,34 +85,52 @@ def _call(module: Any, builder: Any, group: Group, values: Mapping[Any, Any]) ->
     with inside.function("composite", list(parameters.values()), private=True):
         with inside.dataflow():
             for member in group.members[:-1]:
-                renamed[member] = inside.emit(_substitute(values[member], renamed), member.name)
+                renamed[member] = inside.emit(substitute(values[member], renamed), member.name)
             last = group.members[-1]
-            result = inside.emit_output(_substitute(values[last], renamed), last.name)
+            result = inside.emit_output(substitute(values[last], renamed), last.name)
         inside.emit_func_output(result)
-    attrs = {"Composite": group.composite, **_labels(module, group.members), **group.attrs}
+    attrs = {"Composite": group.composite, **labels.attributes(group.members), **group.attrs}
     function = inside.get()["composite"].with_attrs({"Primitive": True, **attrs})
     name = f"{group.composite.replace('.', '_')}_{last.name}"
     return tvm.ir.Call(builder.add_func(function, name), outer)
 
 
-def _labels(module: Any, members: Iterable[Any]) -> dict[str, Any]:
-    """``qmc.layer``: name of the first ONNX node; ``qmc.sources``: indices of all of them."""
-    nodes = (module.attrs or {}).get("qmc.nodes", [])
-    names = [member.name for member in members]
-    found = (node_index(name) for name in names)
-    sources = list(dict.fromkeys(index for index in found if index is not None))
-    first = str(nodes[sources[0]][0]) if sources and nodes else names[-1]
-    return {"qmc.layer": first, "qmc.sources": sources}
+class _Labels:
+    """Names composites after their ONNX nodes; unique, as one node may become several layers."""
+
+    def __init__(self, module: Any) -> None:
+        self._nodes = (module.attrs or {}).get("qmc.nodes", [])
+        self._taken = {layer_of(function) for function in module.functions.values()}
+
+    def attributes(self, members: Iterable[Any]) -> dict[str, Any]:
+        """``qmc.layer``: name of the first node; ``qmc.sources``: indices of all of them."""
+        names = [member.name for member in members]
+        found = (node_index(name) for name in names)
+        sources = list(dict.fromkeys(index for index in found if index is not None))
+        wanted = str(self._nodes[sources[0]][0]) if sources and self._nodes else names[-1]
+        name, copies = wanted, 1
+        while name in self._taken:
+            copies += 1
+            name = f"{wanted}_{copies}"
+        self._taken.add(name)
+        return {"qmc.layer": name, "qmc.sources": sources}
 
 
-def _substitute(expr: Any, renamed: Mapping[Any, Any]) -> Any:
+def layer_of(function: Any) -> str:
+    """Layer name of a composite; empty for other functions."""
+    is_relax = isinstance(function, relax.Function) and function.attrs
+    return str(function.attrs.get("qmc.layer", "")) if is_relax else ""
+
+
+def substitute(expr: Any, renamed: Mapping[Any, Any]) -> Any:
+    """``expr`` with variables replaced."""
     if isinstance(expr, tvm.ir.Var):
         return renamed.get(expr, expr)
     if isinstance(expr, relax.Tuple):
-        return relax.Tuple([_substitute(item, renamed) for item in expr.fields])
+        return relax.Tuple([substitute(item, renamed) for item in expr.fields])
     if isinstance(expr, relax.TupleGetItem):
-        return relax.TupleGetItem(_substitute(expr.tuple_value, renamed), expr.index)
+        return relax.TupleGetItem(substitute(expr.tuple_value, renamed), expr.index)
     if isinstance(expr, tvm.ir.Call):
-        arguments = [_substitute(argument, renamed) for argument in expr.args]
+        arguments = [substitute(argument, renamed) for argument in expr.args]
         return tvm.ir.Call(expr.op, arguments, expr.attrs, expr.ty_args)
     return expr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,13 +57,18 @@ class Linear:
         return replace(self, weights=weights, bias=self.bias * scale + shift)
 
 
-def match_linear(rewriter: CallRewriter, expr: Any) -> Linear | None:
-    """The layer whose output ``expr`` is: ``conv2d``, ``matmul``, or one of these plus a bias."""
-    value = rewriter.value(expr)
+def match_linear(lookup: Callable[[Any], Any], expr: Any) -> Linear | None:
+    """The layer whose output ``expr`` is: ``conv2d``, ``matmul``, or one of these plus a bias.
+
+    Args:
+        lookup: gives the value of a variable.
+        expr: an expression or variable.
+    """
+    value = lookup(expr)
     name = getattr(expr, "name", "")
     if op_name(value) == "relax.add":
         bias = constant(value.args[1])
-        inner = rewriter.value(value.args[0])
+        inner = lookup(value.args[0])
         shift = None if bias is None else channel_vector(bias, static_shape(value))
         if shift is None or not (found := _without_bias(inner)):
             return None

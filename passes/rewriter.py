@@ -17,12 +17,14 @@ class CallRewriter(PyExprMutator):  # type: ignore[misc]
     """Visits every call with its inputs already rewritten.
 
     Subclasses define ``rewrite``. A variable keeps its name when its value is replaced; values
-    emitted on the way get the name they are given.
+    emitted on the way get the name they are given. ``variable`` is the one being bound, as it was
+    in the function.
     """
 
     def __init__(self, function: Any) -> None:
         super().__init__()
         self.changed = False
+        self.variable: Any = None
         self.uses = use_counts(function)
         self._originals = relax.analysis.get_var2val(function)
 
@@ -34,6 +36,23 @@ class CallRewriter(PyExprMutator):  # type: ignore[misc]
             original: as it was in the function; its variables are keys of ``uses``.
         """
         return None
+
+    def visit_var_binding_(self, binding: Any) -> None:
+        """Bind the new value to the old variable, or drop it for another one; called by TVM.
+
+        TVM's own rule would keep ``y = x`` as a binding, and removing that afterwards would rename
+        the variables that carry the ONNX nodes.
+        """
+        self.variable = binding.var
+        value = self.builder_.normalize(self.visit_expr(binding.value))
+        if isinstance(value, tvm.ir.Var) and isinstance(binding.var, relax.DataflowVar):
+            self.set_var_remap(binding.var, value)
+            return
+        variable = self.visit_var_def(binding.var)
+        typed = self.with_type(variable, value.ty)
+        if not typed.same_as(variable):
+            self.set_var_remap(binding.var, typed)
+        self.builder_.emit_normalized(relax.VarBinding(typed, value))
 
     def visit_call_(self, call: Any) -> Any:
         """Called by TVM."""

@@ -1,6 +1,6 @@
 """ONNX file to Relax module.
 
-TVM is imported by ``qmc.relax_importer`` and the passes only, and only after the version check here.
+TVM is imported by ``qmc.relax_importer`` and the passes only, after the version check here.
 """
 
 from __future__ import annotations
@@ -106,4 +106,4 @@ def load_network(
     from qmc.passes.pipeline import front_passes, run_pipeline
 
     module = run_pipeline(imported.module, front_passes(equalize), dump_dir)
-    return module, extract_network(module, imported.name, str(path))
+    return module, extract_network(module, imported)

@@ -1,0 +1,91 @@
+"""Pass: quantize-dequantize pairs of activations become entries of a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm.relax.expr_functor import mutator
+
+from qmc.passes.canonicalize_clip import clamp, clamp_limits
+from qmc.passes.relax_expr import constant, node_index, number, op_name
+from qmc.passes.rewriter import CallRewriter, rewrite_main
+
+_BITS = {"uint8": 8, "int8": 8}
+#: Layers that take a clamp.
+_CLAMPED = frozenset({"relax.nn.conv2d", "relax.nn.conv1d", "relax.matmul", "relax.add"})
+
+
+@tvm.transform.module_pass(opt_level=0, name="AbsorbQuantization")
+@dataclass(frozen=True)
+class AbsorbQuantization:
+    """Take quantization parameters of activations out of the graph (QDQ models).
+
+    ::
+
+        y = dequantize(quantize(x, s, z), s, z)   ->  y = clip(x, (qmin - z) * s, (qmax - z) * s)
+
+    The module attribute ``qmc.given_ranges`` gets (bits, scale, zero point of the unsigned code) by
+    ONNX node index. The clamp is what saturation does to a real number: exporters drop a ReLU where
+    the range begins at zero. It is left out where no layer could take it, there the values lie in
+    the range already.
+    Requires: scalar int8 or uint8 parameters. Ensures: no such pair is left; the values are those
+    of the original up to rounding. ``dequantize`` of constants (weights) stays.
+    Does not fire when: scales differ between the two, or are per channel.
+    Source: ONNX operators QuantizeLinear and DequantizeLinear, version 13.
+    """
+
+    def transform_module(self, module: Any, context: Any) -> Any:
+        """Apply the pass; called by TVM."""
+        table: dict[str, str] = {}
+        updated = rewrite_main(module, lambda function: _Rewriter(function, table))
+        return updated.with_attr("qmc.given_ranges", table) if table else updated
+
+
+def range_key(variable_name: str) -> str:
+    """Key of a variable in ``qmc.given_ranges``: its node's index, or its name without one."""
+    index = node_index(variable_name)
+    return variable_name if index is None else str(index)
+
+
+@mutator
+class _Rewriter(CallRewriter):
+    def __init__(self, function: Any, table: dict[str, str]) -> None:
+        super().__init__(function)
+        self._table = table
+
+    def rewrite(self, call: Any, original: Any) -> Any | None:
+        quantized = self.value(call.args[0]) if op_name(call) == "relax.dequantize" else None
+        if op_name(quantized) != "relax.quantize":
+            return None
+        entry = _entry(quantized)
+        if entry is None or entry != _entry(call, str(quantized.ty.dtype)):
+            return None
+        bits, scale, zero_point = entry
+        data = quantized.args[0]
+        if not self._takes_clamp(data):
+            self._table.setdefault(range_key(data.name), json.dumps(entry))
+            return data
+        self._table.setdefault(range_key(self.variable.name), json.dumps(entry))
+        top = (1 << bits) - 1
+        return clamp(data, -zero_point * scale, (top - zero_point) * scale)
+
+    def _takes_clamp(self, data: Any) -> bool:
+        value = self.value(data)
+        if clamp_limits(value) is not None:
+            value = self.value(value.args[0])
+        if op_name(value) == "relax.add" and constant(self.value(value.args[1])) is not None:
+            value = self.value(value.args[0])
+        return op_name(value) in _CLAMPED
+
+
+def _entry(call: Any, dtype: str = "") -> tuple[int, float, int] | None:
+    """(bits, scale, zero point of the unsigned code) of a quantize or dequantize call."""
+    dtype = dtype or str(call.ty.dtype)
+    scale, zero = number(call.args[1]), number(call.args[2])
+    if dtype not in _BITS or scale is None or zero is None or not scale > 0:
+        return None
+    shift = 1 << (_BITS[dtype] - 1) if dtype.startswith("int") else 0
+    return _BITS[dtype], scale, int(zero) + shift

@@ -122,7 +122,13 @@ def test_linked_folders_are_imported_by_their_full_names() -> None:
 @pytest.mark.parametrize("statement", ["import qmc", "import qmc.cli"])
 def test_start_loads_no_heavy_library(statement: str) -> None:
     code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,  # so that a checkout without an installation is found
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
     assert "qmc" in loaded
     assert not loaded & HEAVY

@@ -1,0 +1,46 @@
+"""Just-in-time compilation, with machine code cached on disk where a folder can be written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+from qmc.cache import cache_folder
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile ``function`` with Numba in nopython mode.
+
+    Machine code is kept in qmc's cache folder, one subfolder per state of the kernels' sources:
+    Numba itself looks only at the file of the function called, not at what that calls. Without a
+    folder that can be written every process compiles anew.
+    """
+    folder = _code_folder()
+    if folder is None:
+        return cast(_Function, numba.njit(function))
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        return cast(_Function, numba.njit(cache=True)(function))
+    except RuntimeError:  # "cannot cache function: no locator available"
+        return cast(_Function, numba.njit(function))
+    finally:
+        numba.config.CACHE_DIR = previous
+
+
+@lru_cache(maxsize=1)
+def _code_folder() -> Path | None:
+    folder = cache_folder()
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    for name in ("nest_kernel.py", "branch_and_bound.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return folder / "machine-code" / digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The command line: flags to one ``Options`` value, errors to exit codes. Nothing heavy at import."""
+"""The command line: flags to one ``Options`` value, errors to exit codes; light to import."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from rich.console import Console
 from qmc import __version__
 from qmc.arithmetic import Rounding
 from qmc.errors import QmcError
-from qmc.options import Mapper, Options
-from qmc.search import Objective
+from qmc.options import Mapper, Options, default_jobs
+from qmc.ranges import Calibration
+from qmc.search_result import Objective
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,7 +103,7 @@ def compile_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
     calibration: Annotated[
-        str | None, typer.Option(help="min-max, percentile, mse or kl; default: by width.")
+        Calibration | None, typer.Option(help="Of activation ranges; default: by width.")
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
@@ -140,9 +141,9 @@ def compile_command(
         flash_bytes=parse_size(flash) if flash else None,
         ram_bytes=parse_size(ram) if ram else None,
         seed=seed,
+        jobs=jobs or default_jobs(),
         dump_ir=dump_ir,
         verify=verify,
-        **({"jobs": jobs} if jobs else {}),
     )
     from qmc.compiler import compile_with_options
     from qmc.progress import Stages
@@ -170,17 +171,19 @@ def map_command(
 ) -> None:
     """Search the best mapping of one layer or of every layer of a model."""
     from qmc import mapping_command
+    from qmc.pricing import SearchSettings
+    from qmc.progress import Stages
 
-    rules = mapping_command.Rules(psum, first_fill)
-    search = mapping_command.SearchOptions(optimize, mapper, seed, jobs)
     if (model is None) == (layer is None):
         raise QmcError("map: give either a model or --layer")
+    rules = mapping_command.cost_rules(psum, first_fill)
+    settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs())
     if layer is not None:
-        entry = mapping_command.map_layer(layer, bits, target, rules, search)
+        entry = mapping_command.map_layer(layer, bits, target, settings)
         _show(entry, as_json, _print_layer)
-    else:
-        assert model is not None
-        found = mapping_command.map_model(model, bits, target, rules, search)
+    if model is not None:
+        with Stages(Console(stderr=True)).stage("search mappings") as tick:
+            found = mapping_command.map_model(model, bits, target, settings, tick)
         _show(found, as_json, _print_build)
 
 
@@ -200,7 +203,7 @@ def evaluate(
     """Price a given mapping of one layer."""
     from qmc import mapping_command
 
-    rules = mapping_command.Rules(psum, first_fill)
+    rules = mapping_command.cost_rules(psum, first_fill)
     entry = mapping_command.evaluate_mapping(layer, bits, target, mapping, file_format, rules)
     _show(entry, as_json, _print_layer)
 

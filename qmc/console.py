@@ -73,6 +73,48 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     console.print(table)
 
 
+def print_layer(entry: Json, console: Console) -> None:
+    """One layer: cost, energy by memory as bars, accesses, loop nest."""
+    widths = f"w{entry['w_bits']}a{entry['a_bits']}o{entry['o_bits']} p{entry['psum_bits']}"
+    console.print(Text(f"{entry['name']}  {entry['op']}  {widths}", style="bold"))
+    for label, value in (
+        ("MACs", f"{entry['macs']:,}"),
+        ("Energy (modelled)", f"{entry['energy_pj'] / 1e6:,.4f} µJ"),
+        ("Cycles (modelled)", f"{entry['cycles']:,}, set by {entry['bound']}"),
+        ("EDP (modelled)", f"{entry['edp_pj_cycles']:.4e} pJ·cycle"),
+        ("MACs in use", f"{100 * entry['utilization']:.1f} %"),
+    ):
+        console.print(Text(f"  {label:<24}{value}"))
+    if entry["certificate"]:
+        certificate = entry["certificate"]
+        proved = "proved best" if certificate["proved"] else "not proved"
+        told = f"{proved}: {certificate['evaluated']:,} of {certificate['space']:,} mappings priced"
+        console.print(Text(f"  {'Search':<24}{told}"))
+    console.print(_energy_bars(entry))
+    console.print(_accesses(entry))
+    if entry.get("nest"):
+        console.print(Text(entry["nest"]))
+
+
+def _energy_bars(entry: Json) -> Table:
+    table = Table("Memory", "pJ", "%", "", title="Energy by memory", box=None, pad_edge=False)
+    for memory, energy in entry["energy_by_memory_pj"].items():
+        share = energy / (entry["energy_pj"] or 1.0)
+        table.add_row(memory, f"{energy:,.1f}", f"{100 * share:.1f}", "█" * round(40 * share))
+    return table
+
+
+def _accesses(entry: Json) -> Table:
+    table = Table(title="Words per instance", box=None, pad_edge=False)
+    for name in ("Memory", "", "Reads", "Fills", "Updates", "Instances", "Words held"):
+        table.add_column(name, justify="left" if name in ("Memory", "") else "right")
+    for memory, operands in entry["accesses"].items():
+        for operand, count in operands.items():
+            numbers = ("reads", "fills", "updates", "instances", "utilized_words")
+            table.add_row(memory, operand, *(f"{count[key]:,}" for key in numbers))
+    return table
+
+
 def _clock(target: Json) -> str:
     return f"{target['clock_hz'] / 1e6:,.0f} MHz"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from qmc.arithmetic import Rounding
-from qmc.search import Objective
+from qmc.ranges import Calibration
+from qmc.search_result import Objective
 
 
 class Mapper(StrEnum):
@@ -16,6 +17,11 @@ class Mapper(StrEnum):
 
     EXACT = "exact"
     RANDOM = "random"
+
+
+def default_jobs() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Options:
     eval: Path | None = None
     preprocess: Path | None = None
     limit: int | None = None
-    calibration: str | None = None
+    calibration: Calibration | None = None
     optimize: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
     rounding: Rounding = Rounding.HALF_UP
@@ -60,6 +66,6 @@ class Options:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     seed: int = 0
-    jobs: int = os.cpu_count() or 1
+    jobs: int = field(default_factory=default_jobs)
     dump_ir: Path | None = None
     verify: bool = True

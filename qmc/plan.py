@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
 import qmc
+from qmc.arithmetic import QuantParams
 from qmc.errors import DataError
+from qmc.integer import IntegerNetwork
+from qmc.labels import read_class_names
 from qmc.mapping_text import mapping_to_data
 from qmc.options import Options
-from qmc.search import SearchResult
+from qmc.preprocess import Preprocess, load_preprocess
+from qmc.search_result import SearchResult
 from qmc.targets import Target
 
 PLAN_SCHEMA_VERSION = 1
@@ -34,7 +41,7 @@ def file_sha256(path: Path) -> str:
 def plan_text(
     options: Options,
     target: Target,
-    preprocess: Mapping[str, Any] | None,
+    network: IntegerNetwork,
     results: Mapping[str, SearchResult],
 ) -> str:
     """The plan as YAML: model, target, options that decide the bytes, and every mapping.
@@ -54,10 +61,22 @@ def plan_text(
             "equalize": options.equalize,
             "seed": options.seed,
         },
-        "preprocess": preprocess,
+        "input": _tensor_data(network, network.input),
+        "output": _tensor_data(network, network.output),
         "mappings": {name: mapping_to_data(found.mapping) for name, found in results.items()},
     }
     return yaml.safe_dump(plan, sort_keys=False, width=100, allow_unicode=True)
+
+
+def _tensor_data(network: IntegerNetwork, name: str) -> dict[str, Any]:
+    params = network.quantization[name]
+    return {
+        "name": name,
+        "shape": list(network.tensors[name].shape),
+        "bits": params.bits,
+        "scale": params.scale,
+        "zero_point": params.zero_point,
+    }
 
 
 def load_plan(build: Path) -> dict[str, Any]:
@@ -85,6 +104,51 @@ def load_report(build: Path) -> dict[str, Any]:
     if not isinstance(report, dict) or not {"network", "layers", "target"} <= report.keys():
         raise DataError(f"{build / 'report.json'}: not a report of qmc")
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class BuildIo:
+    """What it takes to feed a build's program and to read its answer.
+
+    Attributes:
+        input_shape, output_shape: ONNX shapes.
+        input, output: quantization.
+        preprocess: from image to input.
+        class_names: one per output.
+    """
+
+    input_shape: tuple[int, ...]
+    input: QuantParams
+    output_shape: tuple[int, ...]
+    output: QuantParams
+    preprocess: Preprocess
+    class_names: tuple[str, ...]
+
+
+class _Tensor(BaseModel):
+    shape: list[Annotated[int, Field(ge=1, le=1 << 20)]] = Field(min_length=2, max_length=4)
+    bits: int = Field(ge=1, le=16)
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    zero_point: int = Field(ge=0)
+
+
+def load_io(build: Path) -> BuildIo:
+    """Input, output and class names of a finished build.
+
+    Raises:
+        DataError: ``build`` is not a folder made by qmc, or was damaged.
+    """
+    plan = load_plan(build)
+    try:
+        source, target = (_Tensor.model_validate(plan.get(key)) for key in ("input", "output"))
+        params = [QuantParams(t.bits, t.scale, t.zero_point) for t in (source, target)]
+    except (ValidationError, ValueError) as error:
+        raise DataError(f"{build / 'plan.yaml'}: input or output: {error}") from error
+    own = build / "preprocess.yaml"
+    preprocess = load_preprocess(own, own) if own.is_file() else None
+    names = read_class_names(build / "labels.txt", math.prod(target.shape))
+    shapes = tuple(source.shape), tuple(target.shape)
+    return BuildIo(shapes[0], params[0], shapes[1], params[1], preprocess or Preprocess(), names)
 
 
 def _read(build: Path, name: str) -> str:

@@ -13,7 +13,7 @@ import qmc
 from qmc.cost_models.base import Cost
 from qmc.layer import Layer, Precision
 from qmc.mapping_text import mapping_to_data
-from qmc.search import Certificate, SearchResult
+from qmc.search_result import Certificate, SearchResult
 from qmc.targets.target import Target
 
 Json = dict[str, Any]
@@ -36,8 +36,11 @@ def layer_entry(
 
     ``accesses`` counts packed words per used instance, as the model's golden records do.
     """
-    cost = result.cost if isinstance(result, SearchResult) else result
-    searched = isinstance(result, SearchResult)
+    cost, mapping, certificate = (
+        (result.cost, mapping_to_data(result.mapping), certificate_data(result.certificate))
+        if isinstance(result, SearchResult)
+        else (result, [], {})
+    )
     return {
         "name": layer.name,
         "op": layer.op.value,
@@ -53,8 +56,8 @@ def layer_entry(
         "bound": cost.bound,
         "energy_by_memory_pj": dict(cost.energy_by_memory_pj),
         "accesses": accesses_data(cost),
-        "mapping": mapping_to_data(result.mapping)["loops"] if searched else [],
-        "certificate": certificate_data(result.certificate) if searched else {},
+        "mapping": mapping,
+        "certificate": certificate,
         "verdict": verdict,
     }
 
@@ -120,6 +123,11 @@ def network_entry(name: str, layers: Sequence[Json], target: Target, measured: J
         "edp_pj_cycles": energy_pj * cycles,
         **measured,
     }
+
+
+def target_entry(target: Target) -> Json:
+    """The ``target`` object."""
+    return {"name": target.name, "sha256": target.sha256, "clock_hz": target.clock_hz}
 
 
 def versions() -> Json:

@@ -1,0 +1,318 @@
+"""The compiler: a trained ONNX network in, a folder of verified integer C and its report out.
+
+Stages, in order, each a function from frozen values to new ones:
+
+1. *front end* (``qmc.frontend``): ONNX file -> Relax module, names kept, batch 1.
+2. *passes* (``qmc.passes``): canonical forms, batch norms folded, one composite per layer; then
+   ``extract_network`` -> ``Network``, plain data from here on.
+3. *calibrate* (``qmc.calibrate``): network and images -> ``Scheme``: width, scale and zero point of
+   every tensor. Two more passes write it into the module: ``AnnotateQuantization`` puts it into the
+   composites' attributes, ``LowerToInteger`` makes packed-integer calls of them.
+4. *quantize* (``qmc.quantize``): network and scheme -> ``IntegerNetwork``, every integer constant.
+5. *schedule* (``qmc.schedule``): each layer at its widths -> best mapping on the target, proof.
+6. *emit* (``qmc.codegen``): integer network and mappings -> C files; their loops are the mappings.
+7. *verify and measure* (``qmc.verify``, ``qmc.evaluation``): the emitted C is built, compared with
+   the NumPy reference bit for bit, and run on labelled images.
+8. *report* (``qmc.report``): one JSON object, the same as CSV, and a table for people.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from qmc import report
+from qmc.calibrate import calibrate
+from qmc.codegen import Program, golden_files, make_program, print_program
+from qmc.codegen.build import compile_folder, find_compiler, write_files
+from qmc.data import Dataset, Use, load_dataset, load_preprocess
+from qmc.errors import BuildError, QmcError
+from qmc.evaluation import Accuracy, measure
+from qmc.frontend import Imported, import_onnx
+from qmc.integer import IntegerNetwork
+from qmc.labels import find_class_names
+from qmc.network import Network
+from qmc.options import Options
+from qmc.output_folder import check_replaceable, whole_folder
+from qmc.plan import plan_text
+from qmc.preprocess import Preprocess
+from qmc.pricing import Priced, SearchSettings, layer_precision, price_layers
+from qmc.progress import Stages, Tick
+from qmc.quantize import quantize
+from qmc.scheme import Scheme
+from qmc.scheme_io import scheme_to_text
+from qmc.search_result import SearchResult
+from qmc.targets import Target, load_target
+from qmc.verify import verify_build
+from qmc.widths import parse_widths
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Everything chosen for a network, and where it was written.
+
+    Attributes:
+        network: float layers.
+        scheme: width, scale and zero point of every tensor.
+        integer: the integer network.
+        priced: every layer with its mapping and cost.
+        program: the emitted program.
+        accuracy: measured on labelled images, if there were any.
+        report: the object of report.json.
+        output: the folder.
+    """
+
+    network: Network
+    scheme: Scheme
+    integer: IntegerNetwork
+    priced: tuple[Priced, ...]
+    program: Program
+    accuracy: Accuracy | None
+    report: dict[str, Any]
+    output: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """The images of a compilation and how they are made."""
+
+    preprocess: Preprocess | None
+    calib: Dataset | None
+    eval: Dataset | None
+
+
+def compile_model(model: str | Path, target: str, output: str | Path, **options: Any) -> Plan:
+    """Compile ``model`` for ``target`` into the folder ``output``.
+
+    Args:
+        model: ONNX file.
+        target: name of a known machine, or path of its YAML file.
+        output: folder to make; it appears whole or not at all.
+        options: the other fields of :class:`qmc.options.Options`.
+
+    Raises:
+        QmcError: one of its classes, for anything wrong with the input.
+    """
+    chosen = Options(model=Path(model), target=str(target), output=Path(output), **options)
+    return compile_with_options(chosen, Stages(Console(quiet=True)))
+
+
+def compile_with_options(options: Options, stages: Stages) -> Plan:
+    """Run all stages. Cheap checks come first, so that a mistake is told at once."""
+    _check_options(options)
+    target = load_target(options.target)
+    with stages.stage("read the model"):
+        module, network = front_end(options)
+    data = load_data(options, network)
+    with stages.stage("calibrate and quantize") as tick:
+        scheme = choose_scheme(options, network, data.calib, tick)
+        integer = quantize(network, scheme)
+        if options.dump_ir:
+            dump_integer_passes(module, network, scheme, options.dump_ir)
+    with stages.stage("search mappings") as tick:
+        priced = price_network(options, network, scheme, target, tick)
+    mappings = {p.layer.name: p.result for p in priced if isinstance(p.result, SearchResult)}
+    program = make_program(integer, {name: found.mapping for name, found in mappings.items()})
+    _check_budgets(options, program)
+    with whole_folder(options.output) as folder:
+        with stages.stage("write the C"):
+            write_files(print_program(program), folder)
+            codes = golden_inputs(integer, data)
+            write_files(golden_files(integer, codes), folder)
+        if options.verify:
+            with stages.stage("verify against the reference"):
+                _verify(folder)
+        with stages.stage("measure accuracy") as tick:
+            accuracy = _measure(options, integer, data.eval, folder, tick)
+        finished = build_report(options, network, scheme, target, priced, program, accuracy)
+        _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
+    return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
+
+
+def front_end(options: Options) -> tuple[Any, Network]:
+    """Stages 1 and 2: the partitioned module, and the float network extracted from it."""
+    from qmc.passes.extract_network import extract_network
+    from qmc.passes.pipeline import front_passes, run_pipeline
+
+    imported: Imported = import_onnx(options.model)
+    passes = front_passes(equalize=options.equalize)
+    module = run_pipeline(imported.module, passes, options.dump_ir)
+    return module, extract_network(module, imported)
+
+
+def choose_scheme(options: Options, network: Network, images: Dataset | None, tick: Tick) -> Scheme:
+    """Stage 3: a complete scheme file as it is, or widths plus calibration.
+
+    Raises:
+        SchemeError: the scheme does not fit the network.
+        DataError: there are no usable images.
+    """
+    widths = parse_widths(options.scheme, network)
+    if isinstance(widths, Scheme):
+        return widths
+    return calibrate(
+        network, images, widths, method=options.calibration, rounding=options.rounding, tick=tick
+    )
+
+
+def dump_integer_passes(module: Any, network: Network, scheme: Scheme, folder: Path) -> None:
+    """Write the module with the scheme annotated, and lowered to packed-integer calls."""
+    from qmc.passes.annotate_quantization import AnnotateQuantization
+    from qmc.passes.lower_to_integer import LowerToInteger
+    from qmc.passes.pipeline import front_passes, run_pipeline
+
+    done = len(front_passes())
+    run_pipeline(module, [AnnotateQuantization(scheme), LowerToInteger()], folder, done)
+
+
+def load_data(options: Options, network: Network) -> Data:
+    """Open the images; pixels are read when needed.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    preprocess = load_preprocess(options.model, options.preprocess)
+    shape = network.tensors[network.input].shape
+
+    def load(path: Path | None, use: Use) -> Dataset | None:
+        if path is None:
+            return None
+        return load_dataset(path, use, shape, preprocess, options.limit)
+
+    return Data(preprocess, load(options.calib, Use.CALIB), load(options.eval, Use.EVAL))
+
+
+def price_network(
+    options: Options, network: Network, scheme: Scheme, target: Target, tick: Tick
+) -> tuple[Priced, ...]:
+    """Stage 5: the best mapping and cost of every layer at the scheme's widths.
+
+    Raises:
+        NoMappingError: a layer does not fit the machine.
+    """
+    settings = SearchSettings(
+        objective=options.optimize, mapper=options.mapper, seed=options.seed, jobs=options.jobs
+    )
+    work = [(layer, layer_precision(layer, scheme, target)) for layer in network.layers]
+    return price_layers(work, target, settings, tick)
+
+
+def golden_inputs(network: IntegerNetwork, data: Data) -> Any:
+    """Input codes of the golden vectors: the first image, or a seeded random one, (1, ...)."""
+    import numpy as np
+
+    source = network.quantization[network.input]
+    images = data.calib or data.eval
+    if images is not None:
+        return source.quantize(images.inputs([0]))
+    shape = network.tensors[network.input].shape
+    return np.random.default_rng(0).integers(0, source.high + 1, shape, dtype=np.int32)
+
+
+def build_report(
+    options: Options,
+    network: Network,
+    scheme: Scheme,
+    target: Target,
+    priced: tuple[Priced, ...],
+    program: Program,
+    accuracy: Accuracy | None,
+) -> dict[str, Any]:
+    """The object of report.json."""
+    layers = [one.entry(target) for one in priced]
+    measured = {
+        "flash_bytes": program.flash_bytes,
+        "weight_bytes": program.weight_bytes,
+        "ram_peak_bytes": program.ram_peak_bytes,
+        "top1": accuracy.top1 if accuracy else None,
+        "top1_float": accuracy.top1_float if accuracy else None,
+        "agreement": accuracy.agreement if accuracy else None,
+        "images": accuracy.images if accuracy else 0,
+    }
+    return {
+        "network": report.network_entry(network.name, layers, target, measured),
+        "layers": layers,
+        "target": report.target_entry(target),
+        "objective": options.optimize.value,
+        "versions": report.versions(),
+        "seed": options.seed,
+        "notes": list(scheme.notes),
+        "provenance": report.PROVENANCE,
+    }
+
+
+def class_names(options: Options, network: IntegerNetwork) -> tuple[str, ...]:
+    """Names of the outputs, for ``qmc run``."""
+    return find_class_names(options.model, network.tensors[network.output].size)
+
+
+def _check_options(options: Options) -> None:
+    check_replaceable(options.output)
+    if options.max_drop is not None and options.eval is None:
+        raise QmcError("--max-drop: needs labelled images; give --eval PATH")
+    if options.verify or options.eval is not None:
+        find_compiler()
+
+
+def _check_budgets(options: Options, program: Program) -> None:
+    for flag, limit, needed in (
+        ("--flash", options.flash_bytes, program.flash_bytes),
+        ("--ram", options.ram_bytes, program.ram_peak_bytes),
+    ):
+        if limit is not None and needed > limit:
+            raise QmcError(
+                f"{flag}: found {limit} bytes; this build needs {needed} bytes "
+                "(narrower widths in --scheme make it smaller)"
+            )
+
+
+def _verify(folder: Path) -> None:
+    result = verify_build(folder)
+    if not result.ok:
+        raise BuildError(f"the emitted C differs from the reference: {result.first_difference}")
+
+
+def _measure(
+    options: Options, network: IntegerNetwork, images: Dataset | None, folder: Path, tick: Any
+) -> Accuracy | None:
+    if images is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="qmc-build-") as work:
+        program = compile_folder(folder, Path(work) / "run", ("-O3",))
+        accuracy = measure(program, network, options.model, images, options.jobs, tick)
+    if options.max_drop is not None and accuracy.drop > options.max_drop:
+        raise QmcError(
+            f"--max-drop: found a drop of {accuracy.drop:.2f} points ({accuracy.top1_float:.2f} to "
+            f"{accuracy.top1:.2f} % of {accuracy.images} images); allowed: {options.max_drop:g}"
+        )
+    return accuracy
+
+
+def _write_texts(
+    folder: Path,
+    options: Options,
+    target: Target,
+    integer: IntegerNetwork,
+    preprocess: Preprocess | None,
+    scheme: Scheme,
+    results: Dict[str, SearchResult],
+    finished: dict[str, Any],
+) -> None:
+    texts = {
+        "plan.yaml": plan_text(options, target, integer, results),
+        "scheme.yaml": scheme_to_text(scheme),
+        "report.json": json.dumps(finished, indent=1, ensure_ascii=False) + "\n",
+        "report.csv": report.to_csv(finished["layers"]),
+        "labels.txt": "".join(f"{name}\n" for name in class_names(options, integer)),
+    }
+    if preprocess is not None:
+        texts["preprocess.yaml"] = yaml.safe_dump(preprocess.to_data(), sort_keys=False)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,55 @@
+"""What a search is asked for and what it gives back; light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qmc.cost_models.base import Cost
+from qmc.mapping import Mapping
+
+
+class Objective(StrEnum):
+    """What the search minimizes; ties: fewer cycles, then less energy, then the first."""
+
+    EDP = "edp"
+    ENERGY = "energy"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was searched, so that a reader can judge and a checker can repeat it.
+
+    Attributes:
+        space: size of the map space before any reduction.
+        evaluated: mappings priced.
+        pruned: branches cut off with all mappings in them, by reason (capacity, bound).
+        lower_bound: no mapping of the space has a smaller objective value.
+        best: objective value found.
+        proved: best equals lower_bound by proof.
+        seconds: time taken; not part of any output that must be reproducible.
+    """
+
+    space: int
+    evaluated: int
+    pruned: Dict[str, int]
+    lower_bound: float
+    best: float
+    proved: bool
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How far the best may be above the optimum, relative; 0 when proved."""
+        return 0.0 if self.proved else self.best / self.lower_bound - 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The best mapping of a layer, its cost and the proof."""
+
+    mapping: Mapping
+    cost: Cost
+    certificate: Certificate

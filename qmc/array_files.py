@@ -28,12 +28,9 @@ def read_npy(path: Path) -> Array:
         DataError: it is not one, or holds Python objects.
     """
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return npy_format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be read as .npy: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: not an .npy file")
-    return array
 
 
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:

@@ -149,8 +149,8 @@ def _rows(table: Path) -> list[dict[str, str | None]]:
 def _find_file(table: Path, name: str) -> Path:
     folder = table.parent.resolve()
     for candidate in (folder / name, folder / "images" / name):
-        if not candidate.resolve().is_relative_to(folder):
-            raise DataError(f"{table}: file '{name}' lies outside the folder")
+        if "\0" in name or not candidate.resolve().is_relative_to(folder):
+            raise DataError(f"{table}: file {name!r} lies outside the folder")
         if candidate.is_file():
             return candidate
     raise DataError(f"{table}: file '{name}' is neither in the folder nor in its images/")

@@ -19,6 +19,9 @@ _SIDE = 1 << 13
 _TAIL = 1e-4
 #: Fractions of the full range that the MSE and KL searches try.
 _SHRINKS = np.linspace(1.0, 0.1, 91)
+#: Bins of the histogram whose shape the KL search keeps, and the values a bin should have.
+_KL_BINS = 2048
+_KL_SAMPLES_PER_BIN = 16
 
 
 class Calibration(StrEnum):
@@ -85,8 +88,14 @@ def choose_range(histogram: Histogram, bits: int, method: Calibration) -> Range:
     centres, counts = histogram.filled()
     if method is Calibration.PERCENTILE:
         return _percentile(full, centres, counts)
-    loss = _squared_error if method is Calibration.MSE else _divergence
-    return _search(full, lambda limits: loss(centres, counts, quant_params(bits, limits)))
+    if method is Calibration.MSE:
+        return _search(full, lambda limits: _squared_error(centres, counts, bits, limits))
+    bins = int(min(_KL_BINS, counts.sum() / _KL_SAMPLES_PER_BIN))
+    if bins < 2 << bits:
+        return full  # too few values to tell a shape from noise
+    coarse, edges = np.histogram(centres, bins, full, weights=counts)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    return _search(full, lambda limits: _divergence(middles, coarse, bits, limits))
 
 
 def _percentile(full: Range, centres: Reals, counts: Reals) -> Range:
@@ -103,24 +112,27 @@ def _search(full: Range, loss: Callable[[Range], float]) -> Range:
     return min(lowers, key=loss) if full[0] < 0.0 else best
 
 
-def _squared_error(centres: Reals, counts: Reals, params: QuantParams) -> float:
+def _squared_error(centres: Reals, counts: Reals, bits: int, limits: Range) -> float:
+    params = quant_params(bits, limits)
     codes = np.clip(np.rint(centres / params.scale) + params.zero_point, 0, params.high)
     error = (codes - params.zero_point) * params.scale - centres
     return float(np.dot(counts, error * error))
 
 
-def _divergence(centres: Reals, counts: Reals, params: QuantParams) -> float:
+def _divergence(centres: Reals, counts: Reals, bits: int, limits: Range) -> float:
     """KL(P || Q): P the histogram, clipped; Q spreads each code's count over its filled bins."""
-    codes = np.clip(np.rint(centres / params.scale) + params.zero_point, 0, params.high)
-    codes = codes.astype(np.int64)
-    inside = np.abs((codes - params.zero_point) * params.scale - centres) <= 0.501 * params.scale
-    reference = np.where(inside, counts, 0.0)
-    first, last = np.flatnonzero(inside)[[0, -1]]
-    reference[first] += counts[:first].sum()  # what is clipped lands at the ends
-    reference[last] += counts[last + 1 :].sum()
-    mass = np.bincount(codes, np.where(inside, counts, 0.0), params.high + 1)
+    params = quant_params(bits, limits)
+    inside = (centres >= limits[0]) & (centres <= limits[1]) & (counts > 0)
+    if not inside.any():
+        return np.inf
+    codes = np.rint(centres / params.scale) + params.zero_point
+    codes = np.clip(codes, 0, params.high).astype(np.int64)
+    kept = np.where(inside, counts, 0.0)
+    mass = np.bincount(codes, kept, params.high + 1)
     bins = np.bincount(codes, inside.astype(np.float64), params.high + 1)
-    spread = np.where(inside, (mass / np.maximum(bins, 1.0))[codes], 0.0)
-    p, q = reference / reference.sum(), spread / spread.sum()
-    used = p > 0
-    return float(np.sum(p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))))
+    q = np.where(inside, (mass / np.maximum(bins, 1.0))[codes], 0.0)
+    p, (first, last) = kept.copy(), np.flatnonzero(inside)[[0, -1]]
+    p[first] += counts[:first].sum()  # what is clipped lands at the ends
+    p[last] += counts[last + 1 :].sum()
+    p, q = p[inside] / p.sum(), q[inside] / q.sum()
+    return float(np.sum(p * np.log(p / q)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ ANY_WIDTH = st.integers(2, 8)
 
 
 def network_of(
-    layer: Layer, shapes: dict[str, tuple[int, ...]], parameters: Parameters | None = None
+    layer: Layer, shapes: Mapping[str, tuple[int, ...]], parameters: Parameters | None = None
 ) -> Network:
     """A network of ``layer`` alone; the first input is the network's."""
     tensors = {name: Tensor(name, shape) for name, shape in shapes.items()}
@@ -28,8 +29,8 @@ def network_of(
 
 def integer_layer(
     layer: Layer,
-    shapes: dict[str, tuple[int, ...]],
-    params: dict[str, QuantParams],
+    shapes: Mapping[str, tuple[int, ...]],
+    params: Mapping[str, QuantParams],
     parameters: Parameters | None = None,
     weight_bits: int = 8,
 ) -> IntegerLayer:

@@ -36,8 +36,8 @@ GOLDEN = {
 def one_channel(
     multiplier: int, shift: int, start: int, offset: int, rounding: Rounding
 ) -> Requant:
-    fields = (np.array([value], dtype=np.int32) for value in (multiplier, shift, start, offset))
-    return Requant(*fields, rounding)
+    m, s, b, c = (np.array([value], dtype=np.int32) for value in (multiplier, shift, start, offset))
+    return Requant(m, s, b, c, rounding)
 
 
 def evaluate(acc: int, requant: Requant, low: int = 0, high: int = 255) -> int:
@@ -164,7 +164,7 @@ def test_quantize_saturates_and_rounds_halves_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "bits, scale, zero", [(0, 1.0, 0), (17, 1.0, 0), (8, 0.0, 0), (8, 1.0, 256)]
+    ("bits", "scale", "zero"), [(0, 1.0, 0), (17, 1.0, 0), (8, 0.0, 0), (8, 1.0, 256)]
 )
 def test_quant_params_out_of_range_raise(bits: int, scale: float, zero: int) -> None:
     with pytest.raises(ValueError, match=r"bad quantization|zero point"):

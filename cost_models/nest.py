@@ -85,9 +85,9 @@ def extents(loops: Iterable[Loop]) -> Extents:
 def build_nest(layer: Layer, target: Target, mapping: Mapping) -> Nest:
     """Lay ``mapping`` out on ``target``.
 
-    Dataflow constraints (keep lists, fixed factors, orders) bound the *search*; any mapping the
-    hardware could run is accepted here. :func:`qmc.cost_models.dataflow.dataflow_violations` lists
-    what breaks them.
+    The dataflow constraints of a target (keep lists, fixed factors, orders) bound the *map space*,
+    which the search enumerates; any mapping the hardware could run is priced, so that a hand-written
+    one can be compared.
 
     Raises:
         MappingError: an unknown or repeated level, extents that do not multiply to the bounds, a

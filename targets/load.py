@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qmc.errors import TargetError
-from qmc.layer import LoopDim
+from qmc.layer import LoopDim, Operand
 from qmc.targets.schema import (
     CONSTRAINED_DIMS,
     ConstraintSpec,
@@ -20,7 +20,14 @@ from qmc.targets.schema import (
     dim_of,
 )
 from qmc.targets.schema_errors import first_error
-from qmc.targets.target import ALL_REMAINING, LoopConstraint, MacArray, MemoryLevel, Target
+from qmc.targets.target import (
+    ALL_REMAINING,
+    LoopConstraint,
+    MacArray,
+    MemoryLevel,
+    Packing,
+    Target,
+)
 from qmc.targets.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
@@ -151,9 +158,9 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
         depth_words=None if spec.depth_words == "unlimited" else spec.depth_words,
         fanout_x=spec.fanout.x.size,
         fanout_y=spec.fanout.y.size,
-        keep=frozenset(spec.keep),
-        bypass=frozenset(spec.bypass),
-        packing=spec.packing,
+        keep=frozenset(map(Operand, spec.keep)),
+        bypass=frozenset(map(Operand, spec.bypass)),
+        packing=Packing(spec.packing),
         read_pj=spec.energy_pj.read,
         fill_pj=spec.energy_pj.fill,
         update_pj=spec.energy_pj.update,

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from qmc.layer import LoopDim, Operand
-from qmc.targets.target import Packing
 
 SCHEMA_VERSION = 1
 
@@ -24,6 +23,7 @@ _Count = Annotated[int, Field(ge=1, le=1 << 40)]
 _Bits = Annotated[int, Field(ge=1, le=64)]
 _Energy = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Bandwidth = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["unlimited"]
+_OperandName = Literal["W", "I", "O"]
 _Factor = _Count | Literal["all"]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
 
@@ -116,9 +116,9 @@ class MemorySpec(_Model):
     word_bits: Annotated[int, Field(ge=1, le=4096)]
     row_words: _Count = 1
     depth_words: _Count | Literal["unlimited"]
-    keep: tuple[Operand, ...] = ()
-    bypass: tuple[Operand, ...] = ()
-    packing: Packing
+    keep: tuple[_OperandName, ...] = ()
+    bypass: tuple[_OperandName, ...] = ()
+    packing: Literal["words", "single", "dense", "planes"]
     energy_pj: EnergySpec
     leakage_pj: _Energy = 0.0
     bandwidth: BandwidthSpec = BandwidthSpec()
@@ -130,14 +130,7 @@ class MemorySpec(_Model):
     @field_validator("keep", "bypass", mode="before")
     @classmethod
     def _operands(cls, value: object) -> object:
-        if not isinstance(value, list):
-            return value
-        return tuple(Operand(item) if item in set(Operand) else item for item in value)
-
-    @field_validator("packing", mode="before")
-    @classmethod
-    def _packing(cls, value: object) -> object:
-        return Packing(value) if isinstance(value, str) and value in set(Packing) else value
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _agree(self) -> MemorySpec:
@@ -145,7 +138,7 @@ class MemorySpec(_Model):
         _require_distinct("bypass", self.bypass)
         both = sorted(set(self.keep) & set(self.bypass))
         if both:
-            raise ValueError(f"{both[0].value} is in keep and in bypass; name it once")
+            raise ValueError(f"{both[0]} is in keep and in bypass; name it once")
         return self
 
 
@@ -198,7 +191,7 @@ class TargetSpec(_Model):
         _require_distinct("memories", (*(memory.name for memory in self.memories), self.mac.name))
         outer = self.memories[0]
         for operand in Operand:
-            if operand not in outer.keep:
+            if operand.value not in outer.keep:
                 raise ValueError(
                     f"memories[0] '{outer.name}' must keep {operand.value}: "
                     "the outermost memory holds every operand"

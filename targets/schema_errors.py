@@ -13,7 +13,6 @@ _ALLOWED = {
     "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
-    "enum": "{expected}",
     "string_pattern_mismatch": "letters, digits, '_', '.' and '-', beginning with a letter",
     "too_short": "at least {min_length}",
     "too_long": "at most {max_length}",

@@ -41,7 +41,7 @@ class Window:
             return tile
         moves = [
             (axis, min(new) - min(before))
-            for axis, (new, before) in enumerate(zip(zip(*tile), zip(*old), strict=True))
+            for axis, (new, before) in enumerate(zip(_axes(tile), _axes(old), strict=True))
             if min(new) != min(before)
         ]
         if not moves:
@@ -54,6 +54,10 @@ class Window:
             return tile - old
         self.direction = None
         return tile
+
+
+def _axes(box: frozenset[Element]) -> list[tuple[int, ...]]:
+    return list(zip(*box, strict=True))
 
 
 def element(layer: Layer, operand: Operand, at: Point) -> Element:
@@ -83,8 +87,8 @@ class Walker:
         self.loops: list[tuple[Loop, int]] = []
         for index, name in enumerate(names):
             own = [loop for loop in mapping.loops if loop.level == name]
-            ordered = [l for l in own if l.spatial is None] + [l for l in own if l.spatial]
-            self.loops += [(loop, index) for loop in ordered]
+            self.loops += [(loop, index) for loop in own if loop.spatial is None]
+            self.loops += [(loop, index) for loop in own if loop.spatial is not None]
         self.distance = []
         for position, (loop, _) in enumerate(self.loops):
             distance = 1

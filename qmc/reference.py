@@ -90,27 +90,24 @@ def accumulate(layer: IntegerLayer, codes: Codes) -> IntArray:
     if layer.layer.op is Op.DENSE:
         codes = codes.reshape(codes.shape[0], bounds.C, 1, 1)
     taps = list(windows(layer.layer, codes.astype(np.int64), layer.inputs[0].zero_point))
-    weights = layer.weights.reshape(bounds.G * bounds.K, bounds.C, bounds.R * bounds.S)
+    batch, shape = codes.shape[0], (codes.shape[0], -1, bounds.P, bounds.Q)
     if bounds.C == 1:
-        return _accumulate_depthwise(taps, weights, bounds.K)
-    batch = codes.shape[0]
+        weights = layer.weights.reshape(bounds.G, bounds.K, -1)
+        return _accumulate_depthwise(taps, weights).reshape(shape)
     columns = np.stack(taps, axis=2).astype(np.float64)  # (n, G*C, R*S, P, Q)
     columns = columns.reshape(batch, bounds.G, -1, bounds.P * bounds.Q)
-    matrix = weights.reshape(bounds.G, bounds.K, -1).astype(np.float64)
+    matrix = layer.weights.reshape(bounds.G, bounds.K, -1).astype(np.float64)
     sums = [matrix[group] @ columns[:, group] for group in range(bounds.G)]
-    acc = np.concatenate(sums, axis=1).reshape(batch, -1, bounds.P, bounds.Q)
-    return acc.astype(np.int64)
+    return np.concatenate(sums, axis=1).reshape(shape).astype(np.int64)
 
 
-def _accumulate_depthwise(
-    taps: Sequence[IntArray], weights: NDArray[np.int8], multiplier: int
-) -> IntArray:
-    factors = weights[:, 0, :].astype(np.int64)  # (G*K, R*S)
-    acc = sum(
-        np.repeat(values, multiplier, axis=1) * factors[:, tap, None, None]
-        for tap, values in enumerate(taps)
+def _accumulate_depthwise(taps: Sequence[IntArray], weights: NDArray[np.int8]) -> IntArray:
+    """One input channel per group: (n, G, P, Q) taps, (G, K, R*S) weights to (n, G, K, P, Q)."""
+    factors = weights.astype(np.int64)
+    products = (
+        values[:, :, None] * factors[:, :, tap, None, None] for tap, values in enumerate(taps)
     )
-    return np.asarray(acc, dtype=np.int64)
+    return np.asarray(sum(products), dtype=np.int64)
 
 
 def _weighted(layer: IntegerLayer, codes: Codes) -> Codes:

@@ -15,7 +15,7 @@ from qmc.errors import ModelError, UnsupportedOpError
 from qmc.layer import Layer
 from qmc.network import GivenRange, Network, Parameters, Tensor
 from qmc.passes.absorb_quantization import range_key
-from qmc.passes.grouping import bindings
+from qmc.passes.grouping import bindings, inputs
 from qmc.passes.read_layer import LayerContext, network_shape, read_layer
 from qmc.passes.relax_expr import node_index, op_name, static_shape
 
@@ -95,7 +95,13 @@ def _read_binding(
         output=_tensor_name(module, variable),
         source=_source_names(module, function),
         weight_bits={str(k): int(v) for k, v in module.attrs.get("qmc.weight_bits", {}).items()},
+        may_vanish=_may_vanish(module, variable, value),
     )
+    shape = static_shape(variable)
+    if shape[0] != 1 or not 2 <= len(shape) <= 4:
+        rule = f"result {list(shape)}; allowed: batch 1, 2 to 4 dimensions"
+        operator = str(function.attrs["Composite"]).removeprefix("qmc.")
+        raise context.unsupported(operator, rule)
     layer, parameters = read_layer(function, context)
     if layer is None:  # moves nothing
         extraction.names[variable] = names[0]
@@ -105,6 +111,21 @@ def _read_binding(
         extraction.parameters[layer.name] = parameters
     extraction.names[variable] = layer.output
     _add_tensor(extraction, variable)
+
+
+def _may_vanish(module: Any, variable: Any, call: Any) -> bool:
+    """Whether nothing minds the number of dimensions: dense layers flatten what they read."""
+    if len(static_shape(variable)) == len(static_shape(call.args[0])):
+        return True
+    if len(static_shape(variable)) != 2:
+        return len(static_shape(call.args[0])) == 3 or len(static_shape(variable)) == 3
+    readers = [v for v in bindings(module["main"]).values() if variable in inputs(v)]
+    functions = [_composite(module, reader) for reader in readers]
+    return all(
+        isinstance(reader, tvm.ir.Var)
+        or (function is not None and function.attrs["Composite"] == "qmc.dense")
+        for reader, function in zip(readers, functions, strict=True)
+    )
 
 
 def _composite(module: Any, value: Any) -> Any | None:

@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from qmc.passes.relax_expr import node_index
+from qmc.passes.relax_expr import node_index, op_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,9 @@ def _call(labels: _Labels, builder: Any, group: Group, values: Mapping[Any, Any]
             last = group.members[-1]
             result = inside.emit_output(substitute(values[last], renamed), last.name)
         inside.emit_func_output(result)
-    attrs = {"Composite": group.composite, **labels.attributes(group.members), **group.attrs}
+    named = [m for m in group.members if op_name(values[m]) != "relax.dequantize"]
+    labelled = labels.attributes(named, group.members)
+    attrs = {"Composite": group.composite, **labelled, **group.attrs}
     function = inside.get()["composite"].with_attrs({"Primitive": True, **attrs})
     name = f"{group.composite.replace('.', '_')}_{last.name}"
     return tvm.ir.Call(builder.add_func(function, name), outer)
@@ -102,18 +104,27 @@ class _Labels:
         self._nodes = (module.attrs or {}).get("qmc.nodes", [])
         self._taken = {layer_of(function) for function in module.functions.values()}
 
-    def attributes(self, members: Iterable[Any]) -> dict[str, Any]:
-        """``qmc.layer``: name of the first node; ``qmc.sources``: indices of all of them."""
-        names = [member.name for member in members]
-        found = (node_index(name) for name in names)
-        sources = list(dict.fromkeys(index for index in found if index is not None))
-        wanted = str(self._nodes[sources[0]][0]) if sources and self._nodes else names[-1]
+    def attributes(self, named: Sequence[Any], members: Sequence[Any]) -> dict[str, Any]:
+        """``qmc.layer``: name of the first node; ``qmc.sources``: indices of all of them.
+
+        Args:
+            named: members that may name the layer (not the weights' DequantizeLinear).
+            members: all of them.
+        """
+        indices = _indices(named)
+        has_name = bool(indices) and bool(self._nodes)
+        wanted = str(self._nodes[indices[0]][0]) if has_name else named[-1].name
         name, copies = wanted, 1
         while name in self._taken:
             copies += 1
             name = f"{wanted}_{copies}"
         self._taken.add(name)
-        return {"qmc.layer": name, "qmc.sources": sources}
+        return {"qmc.layer": name, "qmc.sources": _indices(members)}
+
+
+def _indices(members: Iterable[Any]) -> list[int]:
+    found = (node_index(member.name) for member in members)
+    return list(dict.fromkeys(index for index in found if index is not None))
 
 
 def layer_of(function: Any) -> str:

@@ -39,7 +39,8 @@ class LiftOneDimensional:
 class _Rewriter(CallRewriter):
     def rewrite(self, call: Any, original: Any) -> Any | None:
         lift = _LIFTS.get(op_name(call))
-        if lift is None or not any(_rank(argument) == 3 for argument in _data(call)):
+        data = _data(call)
+        if lift is None or _rank(call) > 3 or not data or _rank(data[0]) != 3:
             return None
         lifted = lift(call, self._lifted)
         if lifted is None:
@@ -83,7 +84,9 @@ def _rank(expr: Any) -> int:
 
 
 def _data(call: Any) -> list[Any]:
-    return [f for a in call.args for f in (a.fields if isinstance(a, relax.Tuple) else [a])]
+    """The activations that ``call`` reads."""
+    read = [f for a in call.args for f in (a.fields if isinstance(a, relax.Tuple) else [a])]
+    return [argument for argument in read if constant(argument) is None]
 
 
 def _conv(call: Any, lifted: Callable[[Any], Any]) -> Any:

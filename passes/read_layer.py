@@ -32,6 +32,7 @@ class LayerContext:
         output: tensor name.
         source: names of the ONNX nodes.
         weight_bits: width of sub-byte weights by node index.
+        may_vanish: whether the readers of a reshape that moves nothing can read its input instead.
     """
 
     path: str
@@ -40,6 +41,7 @@ class LayerContext:
     output: str
     source: tuple[str, ...]
     weight_bits: Mapping[str, int]
+    may_vanish: bool
 
     def unsupported(self, operator: str, rule: str) -> UnsupportedOpError:
         """The error that names this layer, the operator and the broken rule."""
@@ -235,7 +237,7 @@ def _reshape(function: Any, calls: list[Any], context: LayerContext) -> Result:
             f"{list(source)} to {list(target)}; allowed: one transpose of 2 to 4 axes and a reshape"
         )
         raise context.unsupported(op_name(calls[-1]), rule)
-    if movement.is_identity(network_shape(target)):
+    if movement.is_identity(network_shape(target)) and context.may_vanish:
         return None, None
     return context.layer(Op.RESHAPE, _pointwise(target), perm=movement.perm), None
 

@@ -134,6 +134,28 @@ def _clip(inputs: Any, attrs: Any) -> Any:
     return relax.op.clip(inputs[0], low, high)
 
 
+def _scaled(operand: Any, factor: float) -> Any:
+    if factor == 1.0:
+        return operand
+    if isinstance(operand, tvm.ir.GenericConst):
+        return relax.const((operand.value.numpy() * np.float32(factor)).astype(np.float32))
+    return relax.op.multiply(operand, relax.const(factor, "float32"))
+
+
+def _gemm(inputs: Any, attrs: Any) -> Any:
+    """As TVM's, but with alpha and beta multiplied into constants."""
+    data, weights, bias = inputs[0], inputs[1], inputs[2]
+    alpha, beta = float(attrs.get("alpha", 1.0)), float(attrs.get("beta", 1.0))
+    if attrs.get("transA", 0):
+        data = relax.op.permute_dims(data, [1, 0])
+    if isinstance(weights, tvm.ir.GenericConst):
+        weights, alpha = _scaled(weights, alpha), 1.0
+    if attrs.get("transB", 0):
+        weights = relax.op.permute_dims(weights, [1, 0])
+    result = _scaled(relax.op.matmul(data, weights), alpha)
+    return result if bias is None else relax.op.add(result, _scaled(bias, beta))
+
+
 def _pad(inputs: Any, attrs: Any) -> Any:
     if attrs.get("mode", b"constant") != b"constant":
         raise ValueError(f"mode {attrs['mode'].decode()}; allowed: constant")
@@ -176,6 +198,7 @@ def _first_input(inputs: Any, attrs: Any) -> Any:
 _CONVERTERS: dict[str, Callable[[Any, Any], Any]] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
+    "Gemm": _gemm,
     "Pad": _pad,
     "Max": _two_operands(relax.op.maximum),
     "Min": _two_operands(relax.op.minimum),

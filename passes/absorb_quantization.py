@@ -57,7 +57,9 @@ class _Rewriter(CallRewriter):
         self._table = table
 
     def rewrite(self, call: Any, original: Any) -> Any | None:
-        quantized = self.value(call.args[0]) if op_name(call) == "relax.dequantize" else None
+        if op_name(call) != "relax.dequantize":
+            return None
+        quantized = self.value(call.args[0])
         if op_name(quantized) != "relax.quantize":
             return None
         entry = _entry(quantized)

@@ -27,7 +27,7 @@ class AnnotateQuantization:
 
     ::
 
-        Composite="qmc.conv"  ->  Composite="qmc.conv", qmc.scheme='{"inputs": {...}, "output": ...}'
+        Composite="qmc.conv"  ->  Composite="qmc.conv", qmc.scheme='{"tensors": {...}, ...}'
 
     The attribute is JSON text, which survives printing, parsing and other passes to the last bit.
     Requires: a partitioned module. Ensures: every composite of a layer has the attribute; reshapes

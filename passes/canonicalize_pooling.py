@@ -20,11 +20,11 @@ class CanonicalizePooling:
 
     ::
 
-        mean(x (1, C, H, W), axis=[2, 3], keepdims=True)   ->  avg_pool2d(x, [H, W])
-        mean(x (1, C, H, W), axis=[2, 3], keepdims=False)  ->  reshape(avg_pool2d(x, [H, W]), (1, C))
-        max(x (1, C, H, W), axis=[2, 3], keepdims=True)    ->  max_pool2d(x, [H, W])
+        mean(x, axis=[2, 3], keepdims=True)   ->  avg_pool2d(x, [H, W])
+        mean(x, axis=[2, 3], keepdims=False)  ->  reshape(avg_pool2d(x, [H, W]), (1, C))
+        max(x, axis=[2, 3], keepdims=True)    ->  max_pool2d(x, [H, W])
 
-    Requires: static shapes. Ensures: every pool is ``avg_pool2d`` or ``max_pool2d``.
+    Requires: x of shape (1, C, H, W). Ensures: every pool is ``avg_pool2d`` or ``max_pool2d``.
     Does not fire when: the axes are not exactly height and width.
     """
 

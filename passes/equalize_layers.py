@@ -25,10 +25,10 @@ class EqualizeLayers:
         y = W2 * relu(W1 * x + b1)    ->  y = (W2 * s) * relu((W1 / s) * x + b1 / s)
         s = sqrt(r1 * r2) / r2          r1, r2: largest weight of the channel in W1 and W2
 
-    Exact, because relu(s * x) = s * relu(x) for s > 0; repeated over all pairs until it stands still.
+    Exact, because relu(s * x) = s * relu(x) for s > 0; repeated until nothing changes.
     Requires: float weights. Ensures: r1 = r2 for every channel of every pair.
-    Does not fire when: the clamp between is not ReLU (ReLU6 is not homogeneous), the value between
-    has another reader, or a channel has only zeros on one side.
+    Does not fire when: the clamp between is not ReLU (ReLU6 is not homogeneous), the value
+    between has another reader, or a channel has only zeros on one side.
     Source: Nagel et al., Data-Free Quantization, ICCV 2019, section 4.1, equations 9 to 11.
 
     Attributes:
@@ -84,7 +84,7 @@ def _layers_and_pairs(main: Any) -> tuple[dict[Any, Linear], list[tuple[Any, Any
 
 
 def _scale(first: Linear, second: Linear) -> Array:
-    """s of equation 11; 1 where a channel has only zeros on one side."""
+    """Equation 11; 1 where a channel has only zeros on one side."""
     axes = (1, 2, 3) if first.is_conv else (0,)
     r1 = np.abs(first.weights).max(axis=axes)
     r2 = _input_ranges(second)

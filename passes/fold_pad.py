@@ -27,8 +27,8 @@ class FoldPad:
         max_pool2d(pad(relu(x)))            ->  max_pool2d(relu(x), padding=...)
 
     Requires: padding of height and width only.
-    Does not fire when: the value is not zero, a maximum pool reads values that may be negative (zero
-    could win there), or an average pool has padding of its own that it does not count.
+    Does not fire when: the value is not zero, a maximum pool reads values that may be negative
+    (zero could win there), or an average pool has padding of its own that it does not count.
     """
 
     def transform_module(self, module: Any, context: Any) -> Any:

@@ -21,10 +21,10 @@ class LiftOneDimensional:
 
     ::
 
-        y = conv1d(x, W (K, C, S))  ->  y4 = conv2d(reshape(x, (1, C, 1, L)), reshape(W, (K, C, 1, S)))
-                                        y = reshape(y4, (1, K, L'))
+        y = conv1d(x, W)  ->  y4 = conv2d(reshape(x, (1, C, 1, L)), reshape(W, (K, C, 1, S)))
+                              y = reshape(y4, (1, K, L'))
 
-    An operation that reads ``y`` reads ``y4`` instead, so that the reshapes remain at the ends only.
+    An operation that reads ``y`` reads ``y4`` instead, so that reshapes remain at the ends only.
     Requires: batch 1. Ensures: no ``conv1d`` or 1-D pool is left.
     Does not fire when: a tensor has not three dimensions, or the operation is not elementwise, a
     convolution, a pool, a concatenation of channels or a batch normalization.

@@ -79,8 +79,8 @@ def layer_constants(layer: IntegerLayer) -> Iterator[tuple[str, Any]]:
         for name in ("multiplier", "shift", "start", "offset"):
             yield name, np.asarray(getattr(layer.requant, name), dtype=np.int32)
     if layer.rescales:
-        rows = [[r.multiplier, r.shift, r.offset] for r in layer.rescales]
-        yield "rescales", np.array(rows, dtype=np.int64)
+        values = [[r.multiplier, r.shift, r.offset] for r in layer.rescales]
+        yield "rescales", np.array(values, dtype=np.int64)
     if layer.counts:
         yield "counts", np.array(layer.counts, dtype=np.int32)
     if layer.table is not None:

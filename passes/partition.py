@@ -42,13 +42,13 @@ class Partition:
 
     ::
 
-        relu(conv2d(x, W) + b)  ->  qmc_conv_...(x) with Composite="qmc.conv", qmc.layer="<ONNX node>"
+        relu(conv2d(x, W) + b)  ->  qmc_conv_stem(x) with Composite="qmc.conv", qmc.layer="stem"
 
     Composites: ``qmc.conv`` and ``qmc.dense`` (weights as ``dequantize(const)`` where they arrived
     quantized; bias; clamp), ``qmc.add`` (clamp), ``qmc.mul``, ``qmc.concat``, ``qmc.max_pool``,
-    ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape). Each
-    has the attributes ``qmc.layer`` (name of its first ONNX node) and ``qmc.sources`` (indices of
-    all its nodes).
+    ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape).
+    Each has the attributes ``qmc.layer`` (name of its first ONNX node) and ``qmc.sources``
+    (indices of all its nodes).
     Requires: the canonicalizing passes before it.
     Does not fire when: a call begins none of these; ``extract_network`` refuses it later.
     """

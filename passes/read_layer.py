@@ -190,7 +190,7 @@ def _pool(op: Op) -> Callable[[Any, list[Any], LayerContext], Result]:
 
 
 def _covering_pads(call: Any, pads: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Pads that reach the end of the last window, which ceil_mode may put beyond the stated ones."""
+    """Pads that reach the end of the last window, beyond the stated ones under ceil_mode."""
     attrs = call.attrs
     ends = []
     for axis in range(2):

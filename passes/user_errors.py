@@ -5,7 +5,7 @@ TVM's pass runner turns exceptions into its own and back by name; unknown ones b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import tvm_ffi
 
@@ -20,7 +20,7 @@ def register_user_errors() -> None:
         tvm_ffi.register_error(name, _from_message(error_class))
 
 
-def _from_message(error_class: type[QmcError]) -> Callable[[str], QmcError]:
+def _from_message(error_class: type[QmcError]) -> Any:
     """A constructor that takes the finished message, whatever the class asks for."""
 
     def make(message: str) -> QmcError:

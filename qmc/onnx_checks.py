@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, external_data_helper, numpy_helper
 
 from qmc.errors import ModelError, UnsupportedOpError
@@ -24,14 +23,14 @@ _MAX_FILE_BYTES = (1 << 31) - 1
 _OLDEST_OPSET = 7
 
 SUPPORTED_OPS = frozenset(
-    "Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div Dropout "
-    "Elu Flatten Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity "
-    "LeakyRelu MatMul Max MaxPool Min Mul Pad QuantizeLinear ReduceMean Relu Reshape Shape Sigmoid "
-    "Slice Softmax Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div "
+    "Dropout Elu Flatten Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish "
+    "Identity LeakyRelu MatMul Max MaxPool Min Mul Pad QuantizeLinear ReduceMean Relu Reshape "
+    "Shape Sigmoid Slice Softmax Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 
 #: Bits of an element as stored, for the types a supported model may hold.
-_STORED_BITS = {
+_STORED_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32,
     TensorProto.DOUBLE: 64,
     TensorProto.INT8: 8,
@@ -79,7 +78,7 @@ def _parse(path: Path) -> ModelProto:
     model = ModelProto()
     try:
         model.ParseFromString(data)
-    except DecodeError:
+    except Exception:  # protobuf's DecodeError, a class of which there are several
         raise ModelError(path, "is not an ONNX file, or is truncated") from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(path, "is not an ONNX file, or holds no nodes")
@@ -183,7 +182,7 @@ def _load_external(path: Path, tensor: TensorProto, needed: int) -> None:
 
 
 def name_nodes(graph: GraphProto) -> None:
-    """Give every node a unique name; unnamed ones get ``<Op>_<position>``, stable from run to run."""
+    """Give every node a unique name; unnamed ones get ``<Op>_<position>``."""
     taken = {node.name for node in graph.node if node.name}
     seen: set[str] = set()
     for index, node in enumerate(graph.node):

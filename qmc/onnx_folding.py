@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -98,8 +99,8 @@ def _folded(
         [tensor for tensor in inputs if tensor is not None],
     )
     single = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    result = ReferenceEvaluator(single).run(None, {})[0]
-    return numpy_helper.from_array(np.asarray(result))
+    results: Any = ReferenceEvaluator(single).run(None, {})
+    return numpy_helper.from_array(np.asarray(results[0]))
 
 
 def _shape_slice(node: NodeProto, rank: int) -> slice:
@@ -118,7 +119,7 @@ def _is_foldable(node: NodeProto, inputs: list[TensorProto | None]) -> bool:
 
 
 def _static_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         tensor = value.type.tensor_type
         dims = tensor.shape.dim

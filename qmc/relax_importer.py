@@ -25,7 +25,7 @@ from qmc.errors import ModelError, QmcError, UnsupportedOpError
 from qmc.onnx_folding import constant_array
 
 #: Widths of the sub-byte ONNX types; all are widened to int8 codes.
-NARROW_BITS = {
+NARROW_BITS: dict[int, int] = {
     TensorProto.INT4: 4,
     TensorProto.UINT4: 4,
     TensorProto.INT2: 2,
@@ -34,7 +34,9 @@ NARROW_BITS = {
 
 
 def to_relax(path: Path, model: ModelProto) -> Any:
-    """Import a checked model into a Relax module with the attributes ``qmc.nodes`` and
+    """Import a checked model into a Relax module.
+
+    Its attributes are ``qmc.nodes``, ``qmc.interface`` (names of input and output) and
     ``qmc.weight_bits`` (width of each sub-byte DequantizeLinear, by node index).
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from qmc.frontend import load_network
 from qmc.layer import Layer, Op
 from qmc.network import Network
@@ -87,7 +88,8 @@ def test_conv_1d_chain_becomes_2d_of_height_one(tmp_path: Path) -> None:
     t = g.node("Gemm", t, g.random(5, 8), g.random(5), transB=1)
     network = check(tmp_path, g, t)
     assert [layer.op for layer in network.layers] == [
-        Op.CONV, Op.MAX_POOL, Op.CONV, Op.ADD, Op.CONCAT, Op.AVERAGE_POOL, Op.AVERAGE_POOL, Op.DENSE,
+        Op.CONV, Op.MAX_POOL, Op.CONV, Op.ADD, Op.CONCAT,
+        Op.AVERAGE_POOL, Op.AVERAGE_POOL, Op.DENSE,
     ]  # fmt: skip
     assert all(t.shape[2] == 1 for t in network.tensors.values() if len(t.shape) == 4)
     assert network.tensors["x"].shape == (1, 3, 1, 17)

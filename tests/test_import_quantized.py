@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
 from qmc.errors import UnsupportedOpError
 from qmc.frontend import load_network
 from qmc.layer import Op
@@ -139,7 +140,7 @@ def test_blocked_weights_are_refused(tmp_path: Path) -> None:
     codes = g.const(g.rng.integers(-8, 8, (8, 4)).astype(ml_dtypes.int4).astype(np.int8))
     w = g.node("DequantizeLinear", codes, g.random(2, 4), axis=0, block_size=4, name="dq")
     path = g.save(g.node("MatMul", "x", w), tmp_path)
-    with pytest.raises(UnsupportedOpError, match="'dq'.*DequantizeLinear"):
+    with pytest.raises(UnsupportedOpError, match=r"'dq'.*DequantizeLinear"):
         load_network(path)
 
 
@@ -148,5 +149,5 @@ def test_per_channel_activations_are_refused(tmp_path: Path) -> None:
     s, z = g.const(np.float32([0.1, 0.2, 0.3])), g.const(np.uint8([0, 0, 0]))
     q = g.node("QuantizeLinear", "x", s, z, axis=1, name="q")
     path = g.save(g.node("DequantizeLinear", q, s, z, axis=1), tmp_path)
-    with pytest.raises(UnsupportedOpError, match="'q'.*quantize"):
+    with pytest.raises(UnsupportedOpError, match=r"'q'.*quantize"):
         load_network(path)

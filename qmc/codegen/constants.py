@@ -50,7 +50,8 @@ def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:
     Returns:
         int8 codes at 8 bits, else uint8 bytes: one row per weight tile, padded to a byte.
     """
-    assert integer.weights is not None and integer.weight_bits is not None
+    assert integer.weights is not None
+    assert integer.weight_bits is not None
     bounds = integer.layer.bounds
     axes: list[tuple[LoopDim, str]] = []
     shape: list[int] = []

@@ -8,10 +8,11 @@ import numpy as np
 
 from qmc.codegen.constants import Constant, mac_constants
 from qmc.codegen.counting import print_tables, step_depths
+from qmc.codegen.describe import print_description
 from qmc.codegen.elementwise import elementwise_scratch, print_elementwise
-from qmc.codegen.mac_kernel import mac_scratch, print_mac
+from qmc.codegen.mac_kernel import MacKernel, mac_scratch, print_mac
 from qmc.codegen.mac_plan import plan_mac
-from qmc.codegen.names import comment_text, layer_identifier
+from qmc.codegen.names import layer_identifier
 from qmc.codegen.nest import make_nest, natural_mapping
 from qmc.codegen.pool import pool_scratch, print_pool
 from qmc.codegen.reshape import print_reshape
@@ -60,22 +61,20 @@ def make_kernel(
     result = network.tensors[layer.output]
     _check(integer, sources)
     name = f"{prefix}_{layer_identifier(index, layer.name)}"
+    head, body = Writer(), Writer()
     if layer.op in MAC_OPS:
-        head, scratch, constants, body = _mac(integer, index, sources[0], name, mapping)
+        mapping = mapping or natural_mapping(layer)
+        scratch, constants = _print_mac(head, body, integer, index, sources[0], name, mapping)
     else:
-        head = Writer()
-        scratch, constants, body = _other(integer, sources, result, name)
+        mapping = None
+        scratch, constants = _print_other(body, integer, sources, result, name)
     signature = _signature(name, layer.op, len(sources), scratch.size_bytes > 0)
-    writer = head
-    _print_comment(writer, integer, sources, result)
-    writer.line(signature)
-    writer.line("{")
-    inner = Writer()
-    scratch.declare(inner)
-    for line in (inner.text().splitlines() if scratch.arrays else []) + body.text().splitlines():
-        writer.line(f"    {line}" if line else "")
-    writer.line("}")
-    return Kernel(name, signature, writer.text(), constants, scratch.size_bytes, integer)
+    print_description(head, integer, sources, result, mapping)
+    head.line(signature)
+    with head.block(""):
+        scratch.declare(head)
+        head.lines(body.text())
+    return Kernel(name, signature, head.text(), constants, scratch.size_bytes, integer)
 
 
 def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
@@ -93,33 +92,40 @@ def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
         )
 
 
-def _mac(
-    integer: IntegerLayer, index: int, source: Tensor, name: str, mapping: Mapping | None
-) -> tuple[Writer, Scratch, tuple[Constant, ...], Writer]:
-    mapping = mapping or natural_mapping(integer.layer)
+def _print_mac(
+    head: Writer,
+    body: Writer,
+    integer: IntegerLayer,
+    index: int,
+    source: Tensor,
+    name: str,
+    mapping: Mapping,
+) -> tuple[Scratch, tuple[Constant, ...]]:
     nest = make_nest(integer.layer, mapping)
     plan = plan_mac(integer, nest, source)
-    head, body = Writer(), Writer()
     print_tables(head, integer.layer, index, mapping, nest)
-    print_mac(body, integer, plan, source, name, step_depths(mapping, nest))
-    return head, mac_scratch(plan), mac_constants(integer, plan, name), body
+    print_mac(body, MacKernel(integer, plan, source, name, step_depths(mapping, nest)))
+    return mac_scratch(plan), mac_constants(integer, plan, name)
 
 
-def _other(
-    integer: IntegerLayer, sources: tuple[Tensor, ...], result: Tensor, name: str
-) -> tuple[Scratch, tuple[Constant, ...], Writer]:
-    writer = Writer()
+def _print_other(
+    body: Writer,
+    integer: IntegerLayer,
+    sources: tuple[Tensor, ...],
+    result: Tensor,
+    name: str,
+) -> tuple[Scratch, tuple[Constant, ...]]:
     scratch = Scratch()
     match integer.layer.op:
         case Op.MAX_POOL | Op.AVERAGE_POOL:
             scratch = pool_scratch(sources[0])
-            print_pool(writer, integer, sources[0])
+            print_pool(body, integer, sources[0])
         case Op.RESHAPE:
-            print_reshape(writer, integer, sources[0], result)
+            print_reshape(body, integer, sources[0], result)
         case _:
             scratch = elementwise_scratch(integer, sources)
-            print_elementwise(writer, integer, sources, result, name)
-    return scratch, _table(integer, name), writer
+            print_elementwise(body, integer, sources, result, name)
+    return scratch, _table(integer, name)
 
 
 def _table(integer: IntegerLayer, name: str) -> tuple[Constant, ...]:
@@ -136,19 +142,6 @@ def _signature(name: str, op: Op, count: int, has_scratch: bool) -> str:
     arguments = ", ".join(f"const uint8_t *{word}" for word in inputs)
     scratch = ", int32_t *restrict scratch" if has_scratch else ""
     return f"void {name}({arguments}, uint8_t *restrict output{scratch})"
-
-
-def _print_comment(
-    writer: Writer, integer: IntegerLayer, sources: tuple[Tensor, ...], result: Tensor
-) -> None:
-    layer = integer.layer
-    shapes = ", ".join(
-        f"{'x'.join(map(str, source.shape))} of {quant.bits} bits"
-        for source, quant in zip(sources, integer.inputs, strict=True)
-    )
-    writer.line(f"/* {layer.op}: {comment_text(layer.name)}")
-    writer.line(f"   {shapes} -> {'x'.join(map(str, result.shape))} of {integer.output.bits} bits")
-    writer.line("*/")
 
 
 def tensor_bytes(network: IntegerNetwork, name: str) -> int:

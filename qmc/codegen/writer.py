@@ -28,7 +28,7 @@ class Writer:
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """``head {`` ... ``}``."""
+        """``head {`` ... ``}``; without a head the brace alone."""
         self.line(f"{head} {{" if head else "{")
         self._depth += 1
         yield

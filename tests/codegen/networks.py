@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmc.arithmetic import QuantParams, Requant, Rescale, Rounding, make_requant, make_rescale
+from qmc.arithmetic import QuantParams, Rescale, Rounding, make_requant, make_rescale
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import Tensor

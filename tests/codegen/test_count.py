@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from qmc.cost_models.nest import build_nest
 from qmc.cost_models.traffic import FirstFill, operand_traffic
 from qmc.integer import IntegerNetwork
 from qmc.layer import Layer, LoopDim, Operand
-from qmc.mapping import Keep, Loop, Mapping
+from qmc.mapping import Mapping
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
 from tests.codegen.mappings import LEVELS, random_mapping
 from tests.codegen.networks import Builder

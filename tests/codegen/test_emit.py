@@ -55,7 +55,7 @@ def random_layers(seed: int, count: int) -> Builder:
 
 
 def random_conv(net: Builder, source: str, rng: np.random.Generator) -> str:
-    _, channels, height, width = net.tensors[source].shape
+    _, channels, height, _ = net.tensors[source].shape
     window = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     pads = tuple(int(n) for n in rng.integers(0, 3, 4))
     dilations = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))

@@ -86,8 +86,8 @@ def build_nest(layer: Layer, target: Target, mapping: Mapping) -> Nest:
     """Lay ``mapping`` out on ``target``.
 
     The dataflow constraints of a target (keep lists, fixed factors, orders) bound the *map space*,
-    which the search enumerates; any mapping the hardware could run is priced, so that a hand-written
-    one can be compared.
+    which the search enumerates; any mapping the hardware could run is priced, so that one written
+    by hand can be compared.
 
     Raises:
         MappingError: an unknown or repeated level, extents that do not multiply to the bounds, a

@@ -64,8 +64,11 @@ def read_mapping_data(data: object, where: str = "mapping") -> Mapping:
                 f"{path}: found key '{unknown[0]}'; allowed: level, keep, temporal, spatial"
             )
         keeps.append(Keep(entry["level"], _operands(path, entry.get("keep", []))))
-        loops += [_loop(path, item, entry["level"], 2) for item in entry.get("temporal") or []]
-        loops += [_loop(path, item, entry["level"], 3) for item in entry.get("spatial") or []]
+        for kind, length in (("temporal", 2), ("spatial", 3)):
+            items = entry.get(kind) or []
+            if not isinstance(items, list):
+                raise DataError(f"{path}: {kind}: found {items!r:.60}; allowed: a list of loops")
+            loops += [_loop(path, item, entry["level"], length) for item in items]
     return Mapping(tuple(loops), tuple(keeps))
 
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qmc.errors import DataError, MappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Loop, Mapping
 from qmc.targets.target import Target
+from qmc.yaml_input import read_yaml
 
 _DIMS = {
     "N": LoopDim.N,
@@ -32,7 +31,7 @@ _DIMS = {
     "S": LoopDim.R,
 }
 _OPERANDS = {"Weights": Operand.W, "Inputs": Operand.I, "Outputs": Operand.O}
-_FACTOR = re.compile(r"([A-Z])\s*=?\s*(\d+)")
+_FACTOR = re.compile(r"([A-Z])=?(\d{1,9})")
 
 
 def read_problem(problem: Dict[str, Any], depthwise: bool = False, name: str = "layer") -> Layer:
@@ -97,7 +96,7 @@ class _Block:
     factors: Dict[str, int]
     permutation: str
     split: int | None
-    keep: tuple[str, ...]
+    keep: tuple[Operand, ...]
 
 
 def read_mapping_file(path: Path | str, layer: Layer, target: Target) -> Mapping:
@@ -107,10 +106,7 @@ def read_mapping_file(path: Path | str, layer: Layer, target: Target) -> Mapping
         DataError: the file is not readable or holds no such list.
         MappingError: it does not fit the target.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not a readable YAML or JSON mapping: {error}") from error
+    data = read_yaml(Path(path), DataError)
     entries = data.get("mapping") if isinstance(data, dict) else data
     if not isinstance(entries, list):
         raise DataError(f"{path}: found no list of mapping entries; allowed: a list, or 'mapping:'")
@@ -162,24 +158,50 @@ def _read_block(entry: object) -> _Block:
             f"mapping entry of '{level}': type: found {kind!r}; "
             "allowed: temporal, spatial, datatype"
         )
-    permutation = entry.get("permutation", entry.get("permutation_inner_to_outer", ""))
     split = entry.get("split")
     return _Block(
         level=level,
         kind=str(kind),
-        factors=_factors(level, entry.get("factors", {})),
-        permutation="".join(str(permutation).replace(",", "").split()),
+        factors=_factors(level, entry.get("factors") or {}),
+        permutation=_permutation(level, entry),
         split=split if isinstance(split, int) else None,
-        keep=tuple(entry.get("keep") or ()),
+        keep=_kept(level, entry.get("keep") or ()),
     )
+
+
+def _permutation(level: str, entry: Dict[str, Any]) -> str:
+    given = entry.get("permutation", entry.get("permutation_inner_to_outer")) or ""
+    text = "".join(map(str, given)) if isinstance(given, (str, list)) else str(given)
+    order = "".join(text.replace(",", " ").split())
+    if len(set(order)) != len(order) or not set(order) <= set(_DIMS):
+        raise DataError(
+            f"mapping entry of '{level}': permutation: found {given!r:.40}; "
+            f"allowed: each of {' '.join(_DIMS)} once"
+        )
+    return order
+
+
+def _kept(level: str, names: object) -> tuple[Operand, ...]:
+    if not isinstance(names, (list, tuple)) or any(name not in _OPERANDS for name in names):
+        raise DataError(
+            f"mapping entry of '{level}': keep: found {names!r:.40}; "
+            f"allowed: a list of {', '.join(_OPERANDS)}"
+        )
+    return tuple(_OPERANDS[name] for name in names)
 
 
 def _factors(level: str, factors: object) -> dict[str, int]:
     """Factors from ``"C1 M16"``, ``"C=1,M=16"`` or a mapping."""
+    text = factors
     if isinstance(factors, dict):
-        pairs = {str(dim): int(extent) for dim, extent in factors.items()}
-    else:
-        pairs = {dim: int(extent) for dim, extent in _FACTOR.findall(str(factors))}
+        text = " ".join(f"{dim}={extent}" for dim, extent in factors.items())
+    words = str(text).replace(",", " ").replace("= ", "=").split()
+    pairs = {}
+    for word in words:
+        match = _FACTOR.fullmatch(word)
+        if match is None:
+            raise DataError(f"mapping entry of '{level}': factor: found '{word}'; allowed: as M=16")
+        pairs[match[1]] = int(match[2])
     unknown = sorted(set(pairs) - set(_DIMS))
     if unknown:
         raise DataError(f"mapping entry of '{level}': dim {unknown[0]}; allowed: {' '.join(_DIMS)}")
@@ -240,6 +262,6 @@ def _read_keep(blocks: list[_Block], target: Target) -> tuple[Keep, ...]:
     for level in target.memories:
         operands = level.keep
         if level.name in said:
-            operands = frozenset(_OPERANDS[name] for name in said[level.name])
+            operands = frozenset(said[level.name])
         keeps.append(Keep(level.name, operands))
     return tuple(keeps)

@@ -1,13 +1,9 @@
 """Depth-first search of a map space, outermost loops first, with admissible bounds. Compiled.
 
 A *step* chooses one factor, one order of a temporal block, or closes a level: then everything that
-the loops so far decide is priced exactly (:mod:`qmc.nest_kernel`), a memory that overflows cuts the
-branch, and so does a lower bound on the rest that cannot beat the best mapping so far.
-
-The bound on the rest: a memory that is still to be priced receives at least what a holder of the
-whole remaining tile would, hands every element of it inward at least once, and the innermost one
-serves every multiply-accumulate, shared by no more instances than the fan-outs can still hold. It
-leaves out the rounding to words and rows, so it stays below.
+the loops so far decide is priced exactly (:mod:`qmc.nest_kernel`); a memory that overflows cuts the
+branch, and so does a lower bound on the rest (:mod:`qmc.nest_bounds`) that cannot beat the best
+mapping so far.
 """
 
 from __future__ import annotations
@@ -15,80 +11,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qmc.jit import compiled
+from qmc.nest_bounds import (
+    MAX_ORDERS,
+    MAX_STEPS,
+    TIE,
+    Choices,
+    known_leakage,
+    least_cycles,
+    pending_energy,
+)
 from qmc.nest_kernel import (
     MAX_LEVELS,
-    FILL,
-    READ,
-    UPDATE,
-    C,
     Floats,
-    I,
-    Ints,
+    G,
     Nest,
-    O,
-    P,
     Problem,
-    Q,
-    R,
-    S,
     close_level,
-    distinct_receivers,
-    distinct_sums,
-    moved_elements,
-    port_cycles,
     push_loops,
     total_cost,
-    window_height,
-    window_width,
 )
 
 FACTOR, ORDER, CLOSE = range(3)
-EDP, ENERGY, LATENCY = range(3)
-#: Relative difference below which two sums of the same energies count as equal.
-TIE = 1e-12
-#: Steps between two looks at the clock.
-SLICE = 1 << 16
+EDP, ENERGY, LATENCY, HELD = range(4)  # HELD: words of the tiles in the watched memory
 
-
-_MAX_STEPS = 27 * MAX_LEVELS
-#: Most divisors of a bound (any number below 2**31 has at most 1536; of loop bounds few have 64).
-MAX_DIVISORS = 128
-MAX_ORDERS = 12
-_MAX_AXES = 2 * MAX_LEVELS
-
-#: What may be chosen. Fields:
-#: step_count, steps: kind, level, axis (0 is time), dim of every step.
-#: divisors: of the bounds, ascending, padded with 0.
-#: quotient: index of divisor i / divisor j, -1 when it does not divide.
-#: exact, maximum, limit: as in :class:`qmc.mapspace.Block`.
-#: possible: whether the blocks inside can take the rest with that index.
-#: follow: the dim that shares its limits with G.
-#: orders: to try, innermost first. order_lists: their indices by set of dims with a loop, -1 at the end.
-#: axis_count, axes: level, axis, limit of the axes with more than one instance, outermost first.
-#: axis_dims: whether a dim may lie along such an axis. no_dims: eight times False.
-CHOICES = np.dtype(
-    [
-        ("step_count", np.int64),
-        ("steps", np.int64, (_MAX_STEPS, 4)),
-        ("divisors", np.int64, (8, MAX_DIVISORS)),
-        ("quotient", np.int16, (8, MAX_DIVISORS, MAX_DIVISORS)),
-        ("exact", np.int64, (MAX_LEVELS, 3, 8)),
-        ("maximum", np.int64, (MAX_LEVELS, 3, 8)),
-        ("limit", np.int64, (MAX_LEVELS, 3)),
-        ("possible", np.int8, (MAX_LEVELS, 3, 8, MAX_DIVISORS)),
-        ("follow", np.int64),
-        ("orders", np.int64, (MAX_LEVELS, MAX_ORDERS, 8)),
-        ("order_lists", np.int8, (MAX_LEVELS, 256, MAX_ORDERS)),
-        ("axis_count", np.int64),
-        ("axes", np.int64, (_MAX_AXES, 3)),
-        ("axis_dims", np.int8, (_MAX_AXES, 8)),
-        ("no_dims", np.int8, (8,)),
-    ],
-    align=True,
-)
 
 #: Where the search stands; it can be left and taken up again. Fields:
 #: depth: current step. choice: last choice tried of each step.
@@ -98,24 +45,27 @@ CHOICES = np.dtype(
 #: best: objective value and tie-breaker of the best mapping; best_factors, best_orders: its loops.
 #: order: current order of each level.
 #: counts: mappings priced, branches cut by capacity, branches cut by bound.
+#: watched: the memory whose words the objective HELD counts. small_tiles_first: try long outer loops
+#: before short ones, which finds something that fits at once.
 STATE = np.dtype(
     [
         ("depth", np.int64),
-        ("choice", np.int64, (_MAX_STEPS + 1,)),
-        ("rest", np.int64, (_MAX_STEPS + 1, 8)),
-        ("used", np.int64, (_MAX_STEPS + 1,)),
-        ("bound", np.float64, (_MAX_STEPS + 1,)),
+        ("choice", np.int64, (MAX_STEPS + 1,)),
+        ("rest", np.int64, (MAX_STEPS + 1, 8)),
+        ("used", np.int64, (MAX_STEPS + 1,)),
+        ("bound", np.float64, (MAX_STEPS + 1,)),
         ("best", np.float64, (2,)),
         ("best_factors", np.int64, (MAX_LEVELS, 3, 8)),
         ("best_orders", np.int64, (MAX_LEVELS, 8)),
         ("order", np.int64, (MAX_LEVELS, 8)),
         ("counts", np.int64, (3,)),
+        ("watched", np.int64),
+        ("small_tiles_first", np.int64),
     ],
     align=True,
 )
 
-#: One element of a structured array each.
-Choices = Any
+#: One element of a structured array.
 State = Any
 
 PRICED, OVER_CAPACITY, OVER_BOUND = range(3)
@@ -132,7 +82,7 @@ def run(
         if depth < 0:
             return True
         if depth == count:
-            _leaf(problem, nest, state, objective)
+            keep_if_best(problem, nest, state, objective)
             state.depth -= 1
             continue
         state.choice[depth] += 1
@@ -159,16 +109,12 @@ def _choose_factor(choices: Choices, nest: Nest, state: State, depth: int) -> in
     inside = depth > 0 and choices.steps[depth - 1, 0] == FACTOR
     inside = inside and choices.steps[depth - 1, 2] == axis
     used = state.used[depth] if inside else 1
-    limit = choices.limit[level, axis]
     for index in range(state.choice[depth], rest + 1):
-        at = rest - index if axis > 0 else index  # in space the most parallel first
+        descending = axis > 0 or state.small_tiles_first  # in space the most parallel first
+        at = rest - index if descending else index
         left = choices.quotient[dim, rest, at]
         factor = choices.divisors[dim, at]
-        if left < 0 or not choices.possible[level, axis, dim, left]:
-            continue
-        if limit > 0 and used * factor > limit:
-            continue
-        if _allowed(choices, nest, level, axis, dim, factor):
+        if left >= 0 and allowed(choices, nest, level, axis, dim, factor, left, used):
             nest.factors[level, axis, dim] = factor
             for other in range(8):
                 state.rest[depth + 1, other] = state.rest[depth, other]
@@ -181,15 +127,26 @@ def _choose_factor(choices: Choices, nest: Nest, state: State, depth: int) -> in
 
 
 @compiled
-def _allowed(
-    choices: Choices, nest: Nest, level: int, axis: int, dim: int, factor: int
+def allowed(
+    choices: Choices, nest: Nest, level: int, axis: int, dim: int, factor: int, left: int, used: int
 ) -> bool:
-    """Whether a block's constraint allows a factor; G and the dim it follows share theirs."""
-    own = choices.follow if dim == 1 else dim
+    """Whether a block may take a factor; G and the dim it follows share their constraint.
+
+    Args:
+        choices, nest, level, axis, dim, factor: the block and its would-be factor.
+        left: index of what would remain of the bound for the blocks inside.
+        used: product of the block's factors so far.
+    """
+    if not choices.possible[level, axis, dim, left]:
+        return False
+    limit = choices.limit[level, axis]
+    if limit > 0 and used * factor > limit:
+        return False
+    own = choices.follow if dim == G else dim
     exact, maximum = choices.exact[level, axis, own], choices.maximum[level, axis, own]
-    if dim == 1:
+    if dim == G:
         return (exact == 0 or exact % factor == 0) and (maximum == 0 or factor <= maximum)
-    taken = factor * nest.factors[level, axis, 1] if dim == choices.follow else factor
+    taken = factor * nest.factors[level, axis, G] if dim == choices.follow else factor
     return (exact == 0 or taken == exact) and (maximum == 0 or taken <= maximum)
 
 
@@ -227,11 +184,14 @@ def _close(
     for dim in range(8):
         state.rest[depth + 1, dim] = state.rest[depth, dim]
     state.bound[depth + 1] = state.bound[depth]
+    if objective == HELD:
+        held = float(nest.held_words[level + 1, state.watched])
+        return 1 if _can_win(held, 0.0, state.best) else -1
     if level + 1 < problem.levels:
         energy = nest.energy[level + 1] + problem.mac_pj
         energy += pending_energy(problem, choices, nest, level + 1)
         cycles = least_cycles(problem, choices, nest, level + 1)
-        energy += cycles * _known_leakage(problem, nest, level + 1)
+        energy += cycles * known_leakage(problem, nest, level + 1)
         first, second = keys(energy, cycles, objective)
         if not _can_win(first, second, state.best):
             state.counts[OVER_BOUND] += 1
@@ -241,20 +201,13 @@ def _close(
 
 
 @compiled
-def _known_leakage(problem: Problem, nest: Nest, level: int) -> float:
-    """Leakage per cycle of the instances already in use."""
-    leakage = 0.0
-    for index in range(level + 1):
-        leakage += problem.leakage_pj[index] * nest.instances[index]
-    return leakage
-
-
-@compiled
-def _leaf(problem: Problem, nest: Nest, state: State, objective: int) -> None:
+def keep_if_best(problem: Problem, nest: Nest, state: State, objective: int) -> None:
     """Price a whole mapping and keep it when it is the best."""
     state.counts[PRICED] += 1
     energy, cycles = total_cost(problem, nest)
     first, second = keys(energy, float(cycles), objective)
+    if objective == HELD:
+        first, second = float(nest.held_words[problem.levels, state.watched]), 0.0
     if _can_win(first, second, state.best):
         state.best[0], state.best[1] = first, second
         for level in range(problem.levels):
@@ -284,155 +237,7 @@ def _can_win(first: float, second: float, best: Floats) -> bool:
 
 
 @compiled
-def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
-    """Cycles that no completion of the nest outside ``level`` stays below."""
-    work = float(nest.steps[level])
-    for dim in range(8):
-        work *= nest.tile[level, dim]
-    work /= most_parallel(choices, nest, level, choices.no_dims)
-    return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
-
-
-@compiled
-def most_parallel(
-    choices: Choices, nest: Nest, level: int, barred: NDArray[np.bool_]
-) -> float:
-    """Most instances that loops in space inside ``level`` can use, dims in ``barred`` left out."""
-    total = 1.0
-    for index in range(choices.axis_count):
-        if choices.axes[index, 0] >= level:
-            room = 1.0
-            for dim in range(8):
-                if choices.axis_dims[index, dim] and not barred[dim]:
-                    room *= nest.tile[level, dim]
-            total *= min(room, float(choices.axes[index, 2]))
-    return total
-
-
-@compiled
-def pending_energy(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
-    """Energy that the memories not yet priced will need at least, outside ``level`` being fixed."""
-    energy = 0.0
-    for operand in range(3):
-        outer = problem.holder[level, operand]
-        innermost = problem.holder[problem.levels - 1, operand]
-        energy += _known_fills(problem, choices, nest, operand, outer)
-        if outer != innermost:
-            energy += _passing(problem, choices, nest, operand, outer, innermost, level)
-        energy += _serving_macs(problem, choices, nest, operand, innermost, level)
-    return energy
-
-
-@compiled
-def _known_fills(
-    problem: Problem, choices: Choices, nest: Nest, operand: int, outer: int
-) -> float:
-    """Fills of a memory whose tile is known."""
-    arriving = float(nest.served[outer, operand]) if outer > 0 else 0.0
-    if operand == O and problem.first_fill_counted == 0 and arriving > 0:
-        arriving -= _distinct_outputs(problem, nest, outer)
-    pj = problem.psum_pj[outer, FILL] if operand == O else problem.element_pj[outer, operand, FILL]
-    return arriving * nest.instances[outer] * pj
-
-
-@compiled
-def _distinct_outputs(problem: Problem, nest: Nest, level: int) -> float:
-    """Different outputs that one instance of ``level`` holds over the run."""
-    count = 1.0
-    for dim in range(8):
-        if problem.relevant[O, dim]:
-            count *= nest.tile[level, dim]
-    for row in range(nest.loop_count[level]):
-        if problem.relevant[O, nest.loops[row, 0]]:
-            count *= nest.loops[row, 1]
-    return count
-
-
-@compiled
-def _passing(
-    problem: Problem,
-    choices: Choices,
-    nest: Nest,
-    operand: int,
-    outer: int,
-    innermost: int,
-    level: int,
-) -> float:
-    """Energy to pass every element of the tile at ``level`` down to the innermost memory once."""
-    if outer == level and level > 0:
-        elements = float(nest.served[level, operand]) * nest.instances[outer]
-    else:
-        elements = float(moved_elements(problem, nest, operand, level))
-        elements *= distinct_receivers(problem, nest, operand, outer, level)
-        elements *= nest.instances[outer]
-    if operand == O:
-        return _passing_outputs(choices, nest, problem, outer, innermost, elements)
-    if operand == I:
-        elements *= touched_share(problem, nest.tile[level])
-    energy = 0.0
-    for memory in range(outer, innermost + 1):
-        if problem.holder[memory, operand] == memory:
-            if memory < innermost:
-                energy += elements * problem.element_pj[memory, operand, READ]
-            if memory > outer:
-                energy += elements * problem.element_pj[memory, operand, FILL]
-    return energy
-
-
-@compiled
-def _passing_outputs(
-    choices: Choices, nest: Nest, problem: Problem, outer: int, innermost: int, updates: float
-) -> float:
-    """Energy to pass outputs up: all but the finished ones are partial sums and are read again."""
-    finished = min(updates, _distinct_outputs(problem, nest, outer) * nest.instances[outer])
-    energy = (updates - finished) * (problem.psum_pj[outer, READ] + problem.psum_pj[outer, UPDATE])
-    for memory in range(outer, innermost):
-        if problem.holder[memory, O] == memory:
-            energy += finished * problem.element_pj[memory, O, UPDATE]
-    return energy
-
-
-@compiled
-def touched_share(problem: Problem, tile: Ints) -> float:
-    """Share of I's box that is used: strides and dilations above the window leave holes."""
-    rows = distinct_sums(problem.window[0], tile[P], problem.window[1], tile[R])
-    columns = distinct_sums(problem.window[2], tile[Q], problem.window[3], tile[S])
-    box = float(window_height(problem, tile) * window_width(problem, tile))
-    return rows * columns / box
-
-
-@compiled
-def _serving_macs(
-    problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
-) -> float:
-    """Energy of the innermost memory to serve every multiply-accumulate."""
-    barred = problem.relevant[operand]
-    shared = most_parallel(choices, nest, level, barred)
-    for outer in range(innermost, level):
-        for dim in range(8):
-            if not barred[dim]:
-                shared *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
-    work = 1.0
-    for dim in range(8):
-        work *= problem.bounds[dim]
-    elements = work / shared
-    if operand != O:
-        return elements * problem.element_pj[innermost, operand, READ]
-    finished = _all_outputs(problem, choices, nest, level)
-    partial = max(0.0, elements - finished)
-    energy = partial * (problem.psum_pj[innermost, READ] + problem.psum_pj[innermost, UPDATE])
-    return energy + min(elements, finished) * problem.element_pj[innermost, O, UPDATE]
-
-
-@compiled
-def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
-    """Most outputs that all instances of any memory inside can hold over the run, copies counted."""
-    copies = most_parallel(choices, nest, level, problem.relevant[O])
-    for outer in range(level):
-        for dim in (C, R, S):
-            copies *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
-    for dim in range(8):
-        if problem.relevant[O, dim]:
-            copies *= problem.bounds[dim]
-    return copies
-
+def root_bound(problem: Problem, choices: Choices, nest: Nest, objective: int) -> float:
+    """Lower bound of the objective over the whole space."""
+    energy = problem.mac_pj + pending_energy(problem, choices, nest, 0)
+    return keys(energy, least_cycles(problem, choices, nest, 0), objective)[0]

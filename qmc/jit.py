@@ -41,6 +41,6 @@ def _code_folder() -> Path | None:
     if folder is None:
         return None
     digest = hashlib.sha256()
-    for name in ("nest_kernel.py", "branch_and_bound.py"):
+    for name in ("nest_kernel.py", "nest_bounds.py", "branch_and_bound.py", "random_walk.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     return folder / "machine-code" / digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, permutations, product
 
 from qmc.errors import NoMappingError
@@ -194,7 +194,7 @@ def completions(space: MapSpace, group: tuple[int, ...]) -> dict[tuple[int, ...]
         Products of the group's factors, one per spatial block in order -> number of factorizations.
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def inside(index: int, rest: tuple[int, ...]) -> dict[tuple[int, ...], int]:
         if index == len(space.blocks):
             return {(): 1} if math.prod(rest) == 1 else {}
@@ -229,12 +229,12 @@ def count_orders(space: MapSpace) -> int:
     total = 1
     for block in space.blocks:
         if block.axis is None:
-            free = [d for d in _loopable(space, block) if d not in block.order]
+            free = [d for d in loopable_dims(space, block) if d not in block.order]
             total *= math.factorial(len(free))
     return total
 
 
-def _loopable(space: MapSpace, block: Block) -> list[int]:
+def loopable_dims(space: MapSpace, block: Block) -> list[int]:
     """Dims that may have a factor above 1 in ``block``."""
     own = {dim: space.follow if dim == _GROUP else dim for dim in range(len(DIMS))}
     return [
@@ -325,7 +325,11 @@ def _no_place(space: MapSpace, group: tuple[int, ...]) -> str:
     for block in space.blocks:
         largest = block.exact[dim] or block.maximum[dim] or block.limit
         if largest != 1:
-            where = space.target.memories[block.level].name + (f".{block.axis}" if block.axis else "")
+            where = space.target.memories[block.level].name + (
+                f".{block.axis}" if block.axis else ""
+            )
             places.append(f"{where} {'any' if largest == 0 else f'at most {largest}'}")
     allowed = ", ".join(places) or "nowhere"
-    return f"loop {name} has extent {bound}, which the constraints cannot place (allowed: {allowed})"
+    return (
+        f"loop {name} has extent {bound}, which the constraints cannot place (allowed: {allowed})"
+    )

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from qmc.branch_and_bound import CHOICES, CLOSE, FACTOR, MAX_DIVISORS, ORDER, STATE, Choices, State
+from qmc.branch_and_bound import CLOSE, FACTOR, ORDER, STATE, State
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.traffic import FirstFill
+from qmc.errors import NoMappingError
 from qmc.layer import REDUCTION, RELEVANT, Layer, Operand, Precision
 from qmc.mapping import Keep
-from qmc.errors import NoMappingError
 from qmc.mapspace import DIMS, Block, MapSpace, divisors, loopable_dims
+from qmc.nest_bounds import CHOICES, MAX_DIVISORS, Choices
 from qmc.nest_kernel import DENSE, PLANES, PROBLEM, SINGLE, WORDS, Ints, Problem
 from qmc.targets.target import MemoryLevel, Packing, Target
 
@@ -132,7 +133,9 @@ def _set_divisors(choices: Choices, space: MapSpace) -> None:
         choices["divisors"][dim, : len(values)] = values
         index = {value: i for i, value in enumerate(values)}
         for i, a in enumerate(values):
-            choices["quotient"][dim, i, : len(values)] = [index.get(a // b, -1) if a % b == 0 else -1 for b in values]
+            choices["quotient"][dim, i, : len(values)] = [
+                index.get(a // b, -1) if a % b == 0 else -1 for b in values
+            ]
 
 
 def _set_possible(choices: Choices, space: MapSpace) -> None:
@@ -144,7 +147,9 @@ def _set_possible(choices: Choices, space: MapSpace) -> None:
             choices["possible"][block.level, _AXIS[block.axis], dim, : len(values)] = [
                 value in left for value in values
             ]
-            left = {v for v in values if any(v // f in left for f in _factors(space, block, dim, v))}
+            left = {
+                v for v in values if any(v // f in left for f in _factors(space, block, dim, v))
+            }
 
 
 def _factors(space: MapSpace, block: Block, dim: int, rest: int) -> list[int]:
@@ -222,7 +227,9 @@ def _reuse(active: list[int]) -> tuple[object, ...]:
         elif letter != "K":
             break
     starts_with_k = bool(active) and DIMS[active[0]].value == "K"
-    inner_k = frozenset(active[: next((i for i, d in enumerate(active) if DIMS[d].value != "K"), 0)])
+    inner_k = frozenset(
+        active[: next((i for i, d in enumerate(active) if DIMS[d].value != "K"), 0)]
+    )
     return (*stays, tuple(slide), starts_with_k, inner_k)
 
 

@@ -1,50 +1,198 @@
-"""Search of the map space of a layer."""
+"""Exact search: the best mapping of a layer in its whole map space, with a proof.
+
+The space is walked depth first with admissible bounds (:mod:`qmc.branch_and_bound`), one walk for
+each choice of what the memories keep. The result depends on the arguments alone, not on time, unless
+``budget_seconds`` is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Dict
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from qmc.cost_models.base import Cost
-from qmc.mapping import Mapping
+import numpy as np
 
+from qmc.branch_and_bound import OVER_BOUND, OVER_CAPACITY, PRICED, State, root_bound, run
+from qmc.cost_models.analytical import AnalyticalModel, check_widths
+from qmc.cost_models.base import Cost, CostModel
+from qmc.errors import CostModelError
+from qmc.infeasible import explain
+from qmc.layer import Layer, Precision
+from qmc.mapping import Keep, Mapping
+from qmc.mapspace import MapSpace, map_space, space_size, to_mapping
+from qmc.nest_arrays import build_choices, build_problem, new_state
+from qmc.nest_bounds import Choices
+from qmc.nest_kernel import Nest, Problem, empty_nest
+from qmc.random_walk import sample
+from qmc.search_result import Certificate, Objective, SearchResult
+from qmc.targets.target import Target
 
-class Objective(StrEnum):
-    """What the search minimizes; ties: fewer cycles, then less energy, then the first."""
+__all__ = ["Certificate", "Objective", "SearchResult", "search"]
 
-    EDP = "edp"
-    ENERGY = "energy"
-    LATENCY = "latency"
+_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
+#: Largest number of steps of one search, some five seconds; spaces without dataflow constraints are
+#: too large to exhaust, and a limit on time would make results depend on the computer.
+MAX_STEPS = 1 << 26
+#: Random mappings that give the search its first best.
+_SAMPLES = 4096
+#: Steps between two looks at the clock.
+_SLICE = 1 << 18
+#: Largest relative difference between two sums of the same energies.
+_ROUNDING = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """What was searched, so that a reader can judge and a checker can repeat it.
+class _Walk:
+    """The search under one choice of what the memories keep."""
 
-    Attributes:
-        space: size of the map space before any reduction.
-        evaluated: mappings priced.
-        pruned: mappings left out, by reason (capacity, bound, reuse-equivalent order).
-        lower_bound: no mapping of the space has a smaller objective value.
-        best: objective value found.
-        proved: best equals lower_bound by proof.
-        seconds: time taken; not part of any output that must be reproducible.
+    keep: tuple[Keep, ...]
+    problem: Problem
+    nest: Nest
+    state: State
+    bound: float
+    exhausted: bool
+
+
+def search(
+    layer: Layer,
+    precision: Precision,
+    target: Target,
+    model: CostModel,
+    objective: Objective = Objective.EDP,
+    *,
+    budget_seconds: float | None = None,
+    max_steps: int = MAX_STEPS,
+) -> SearchResult:
+    """Find the best mapping of ``layer`` on ``target``.
+
+    Args:
+        layer: a layer with weights.
+        precision: widths of its operands.
+        target: the machine.
+        model: the analytical model; its rules decide.
+        objective: what to minimize. Ties: fewer cycles, then less energy, then the first in the
+            order of enumeration.
+        budget_seconds: stop after this time with the best found and an honest lower bound.
+        max_steps: stop after so many steps of the search likewise.
+
+    Raises:
+        NoMappingError: no mapping fits the machine.
+        CostModelError: the widths are outside what the MACs execute, or ``model`` is another one.
     """
+    if not isinstance(model, AnalyticalModel):
+        name = type(model).__name__
+        raise CostModelError(f"exact search prices by the analytical model; found {name}")
+    started = time.monotonic()
+    check_widths(layer, precision, target)
+    space = map_space(layer, target)
+    choices = build_choices(space)
+    deadline = None if budget_seconds is None else started + budget_seconds
+    walks: list[_Walk] = []
+    for keep in space.keeps:
+        problem = build_problem(layer, precision, target, keep, model)
+        best = walks[-1].state["best"] if walks else None
+        walks.append(_walk(space, choices, keep, problem, objective, deadline, max_steps, best))
+    winner = _winner(walks)
+    if winner is None:
+        raise explain(space, precision, model)
+    mapping = best_mapping(space, winner.state, winner.keep)
+    cost = model.evaluate(layer, precision, target, mapping)
+    value = objective_value(cost, objective)
+    check_agreement(layer, float(winner.state["best"][0]), value)
+    seconds = time.monotonic() - started
+    return SearchResult(mapping, cost, _certificate(space, walks, value, seconds))
 
-    space: int
-    evaluated: int
-    pruned: Dict[str, int]
-    lower_bound: float
-    best: float
-    proved: bool
-    seconds: float
+
+def _walk(
+    space: MapSpace,
+    choices: Choices,
+    keep: tuple[Keep, ...],
+    problem: Problem,
+    objective: Objective,
+    deadline: float | None,
+    max_steps: int,
+    best: np.ndarray | None,
+) -> _Walk:
+    nest = empty_nest(problem["bounds"])
+    state = new_state(space)
+    if best is not None:
+        state["best"] = best
+    key = _KEYS[objective]
+    bound = root_bound(problem, choices, nest, key)
+    state["bound"][0] = bound
+    sample(problem, choices, nest, state, key, 0, _SAMPLES)
+    nest = empty_nest(problem["bounds"])
+    exhausted = run_for(
+        lambda steps: run(problem, choices, nest, state, key, steps), max_steps, deadline
+    )
+    return _Walk(keep, problem, nest, state, bound, exhausted)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The best mapping of a layer, its cost and the proof."""
+def run_for(step: Callable[[int], bool], max_steps: int, deadline: float | None) -> bool:
+    """Run a search in slices until it is exhausted or a limit is met; whether it is exhausted."""
+    done = 0
+    while done < max_steps:
+        if step(min(_SLICE, max_steps - done)):
+            return True
+        done += _SLICE
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+    return False
 
-    mapping: Mapping
-    cost: Cost
-    certificate: Certificate
+
+def _winner(walks: list[_Walk]) -> _Walk | None:
+    """The walk that found the best; each started from the best of those before it."""
+    best: _Walk | None = None
+    for walk in walks:
+        if best is None or tuple(walk.state["best"]) < tuple(best.state["best"]):
+            best = walk
+    return best if best is not None and np.isfinite(best.state["best"][0]) else None
+
+
+def best_mapping(space: MapSpace, state: State, keep: tuple[Keep, ...]) -> Mapping:
+    """The best mapping that a state holds."""
+    tiling = tuple(
+        tuple(int(f) for f in state["best_factors"][block.level, _AXES.index(block.axis)])
+        for block in space.blocks
+    )
+    orders = []
+    for block, factors in zip(space.blocks, tiling, strict=True):
+        order = state["best_orders"][block.level] if block.axis is None else range(8)
+        orders.append(tuple(int(dim) for dim in order if factors[dim] > 1))
+    return to_mapping(space, tiling, tuple(orders), keep)
+
+
+_AXES = (None, "x", "y")
+
+
+def objective_value(cost: Cost, objective: Objective) -> float:
+    """What ``objective`` minimizes."""
+    match objective:
+        case Objective.EDP:
+            return cost.edp_pj_cycles
+        case Objective.ENERGY:
+            return cost.energy_pj
+        case Objective.LATENCY:
+            return float(cost.cycles)
+
+
+def check_agreement(layer: Layer, found: float, priced: float) -> None:
+    """Assert that the compiled kernel and the model agree up to the order of additions."""
+    agree = abs(found - priced) <= _ROUNDING * abs(priced)
+    assert agree, f"{layer.name}: the search found {found!r}, the model says {priced!r}"
+
+
+def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: float) -> Certificate:
+    counts = sum(walk.state["counts"] for walk in walks)
+    proved = all(walk.exhausted for walk in walks)
+    open_bounds = [min(walk.bound, best) for walk in walks if not walk.exhausted]
+    return Certificate(
+        space=space_size(space),
+        evaluated=int(counts[PRICED]),
+        pruned={"capacity": int(counts[OVER_CAPACITY]), "bound": int(counts[OVER_BOUND])},
+        lower_bound=best if proved else min(open_bounds),
+        best=best,
+        proved=proved,
+        seconds=seconds,
+    )

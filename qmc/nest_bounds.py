@@ -1,0 +1,240 @@
+"""Lower bounds on what a partly built nest will cost. Compiled.
+
+A memory that is still to be priced receives at least what a holder of the whole remaining tile would,
+hands every element of it inward at least once, and the innermost one serves every
+multiply-accumulate, shared by no more instances than the fan-outs can still hold. The bounds leave
+out the rounding to words and rows, so they stay below every completion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.jit import compiled
+from qmc.nest_kernel import (
+    FILL,
+    MAX_LEVELS,
+    READ,
+    UPDATE,
+    C,
+    I,
+    Ints,
+    Nest,
+    O,
+    P,
+    Problem,
+    Q,
+    R,
+    S,
+    distinct_receivers,
+    distinct_sums,
+    moved_elements,
+    port_cycles,
+    window_height,
+    window_width,
+)
+
+#: Bounds stay below by this, relative: sums of the same numbers in another order differ.
+TIE = 1e-12
+#: Steps of a search: eight factors in each of three blocks of a level, an order, a close.
+MAX_STEPS = 26 * MAX_LEVELS
+#: Most divisors of a bound (any number below 2**31 has at most 1536; of loop bounds few have 64).
+MAX_DIVISORS = 128
+MAX_ORDERS = 12
+_MAX_AXES = 2 * MAX_LEVELS
+
+#: What may be chosen. Fields:
+#: step_count, steps: kind, level, axis (0 is time), dim of every step.
+#: divisors: of the bounds, ascending, padded with 0.
+#: quotient: index of divisor i / divisor j, -1 when it does not divide.
+#: exact, maximum, limit: as in :class:`qmc.mapspace.Block`.
+#: possible: whether the blocks inside can take the rest with that index.
+#: follow: the dim that shares its limits with G.
+#: orders: to try, innermost first. order_lists: their indices by set of dims with a loop, -1 at the end.
+#: axis_count, axes: level, axis, limit of the axes with more than one instance, outermost first.
+#: axis_dims: whether a dim may lie along such an axis. no_dims: eight times False.
+CHOICES = np.dtype(
+    [
+        ("step_count", np.int64),
+        ("steps", np.int64, (MAX_STEPS, 4)),
+        ("divisors", np.int64, (8, MAX_DIVISORS)),
+        ("quotient", np.int16, (8, MAX_DIVISORS, MAX_DIVISORS)),
+        ("exact", np.int64, (MAX_LEVELS, 3, 8)),
+        ("maximum", np.int64, (MAX_LEVELS, 3, 8)),
+        ("limit", np.int64, (MAX_LEVELS, 3)),
+        ("possible", np.int8, (MAX_LEVELS, 3, 8, MAX_DIVISORS)),
+        ("follow", np.int64),
+        ("orders", np.int64, (MAX_LEVELS, MAX_ORDERS, 8)),
+        ("order_lists", np.int8, (MAX_LEVELS, 256, MAX_ORDERS)),
+        ("axis_count", np.int64),
+        ("axes", np.int64, (_MAX_AXES, 3)),
+        ("axis_dims", np.int8, (_MAX_AXES, 8)),
+        ("no_dims", np.int8, (8,)),
+    ],
+    align=True,
+)
+
+#: One element of a structured array.
+Choices = Any
+
+
+@compiled
+def known_leakage(problem: Problem, nest: Nest, level: int) -> float:
+    """Leakage per cycle of the instances already in use."""
+    leakage = 0.0
+    for index in range(level + 1):
+        leakage += problem.leakage_pj[index] * nest.instances[index]
+    return leakage
+
+
+@compiled
+def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
+    """Cycles that no completion of the nest outside ``level`` stays below."""
+    work = float(nest.steps[level])
+    for dim in range(8):
+        work *= nest.tile[level, dim]
+    work /= most_parallel(choices, nest, level, choices.no_dims)
+    return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
+
+
+@compiled
+def most_parallel(choices: Choices, nest: Nest, level: int, barred: NDArray[np.bool_]) -> float:
+    """Most instances that loops in space inside ``level`` can use, dims in ``barred`` left out."""
+    total = 1.0
+    for index in range(choices.axis_count):
+        if choices.axes[index, 0] >= level:
+            room = 1.0
+            for dim in range(8):
+                if choices.axis_dims[index, dim] and not barred[dim]:
+                    room *= nest.tile[level, dim]
+            total *= min(room, float(choices.axes[index, 2]))
+    return total
+
+
+@compiled
+def pending_energy(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
+    """Energy that the memories not yet priced will need at least, outside ``level`` being fixed."""
+    energy = 0.0
+    for operand in range(3):
+        outer = problem.holder[level, operand]
+        innermost = problem.holder[problem.levels - 1, operand]
+        energy += _known_fills(problem, choices, nest, operand, outer)
+        if outer != innermost:
+            energy += _passing(problem, choices, nest, operand, outer, innermost, level)
+        energy += _serving_macs(problem, choices, nest, operand, innermost, level)
+    return energy
+
+
+@compiled
+def _known_fills(problem: Problem, choices: Choices, nest: Nest, operand: int, outer: int) -> float:
+    """Fills of a memory whose tile is known."""
+    arriving = float(nest.served[outer, operand]) if outer > 0 else 0.0
+    if operand == O and problem.first_fill_counted == 0 and arriving > 0:
+        arriving -= _distinct_outputs(problem, nest, outer)
+    pj = problem.psum_pj[outer, FILL] if operand == O else problem.element_pj[outer, operand, FILL]
+    return arriving * nest.instances[outer] * pj
+
+
+@compiled
+def _distinct_outputs(problem: Problem, nest: Nest, level: int) -> float:
+    """Different outputs that one instance of ``level`` holds over the run."""
+    count = 1.0
+    for dim in range(8):
+        if problem.relevant[O, dim]:
+            count *= nest.tile[level, dim]
+    for row in range(nest.loop_count[level]):
+        if problem.relevant[O, nest.loops[row, 0]]:
+            count *= nest.loops[row, 1]
+    return count
+
+
+@compiled
+def _passing(
+    problem: Problem,
+    choices: Choices,
+    nest: Nest,
+    operand: int,
+    outer: int,
+    innermost: int,
+    level: int,
+) -> float:
+    """Energy to pass every element of the tile at ``level`` down to the innermost memory once."""
+    if outer == level and level > 0:
+        elements = float(nest.served[level, operand]) * nest.instances[outer]
+    else:
+        elements = float(moved_elements(problem, nest, operand, level))
+        elements *= distinct_receivers(problem, nest, operand, outer, level)
+        elements *= nest.instances[outer]
+    if operand == O:
+        return _passing_outputs(choices, nest, problem, outer, innermost, elements)
+    if operand == I:
+        elements *= touched_share(problem, nest.tile[level])
+    energy = 0.0
+    for memory in range(outer, innermost + 1):
+        if problem.holder[memory, operand] == memory:
+            if memory < innermost:
+                energy += elements * problem.element_pj[memory, operand, READ]
+            if memory > outer:
+                energy += elements * problem.element_pj[memory, operand, FILL]
+    return energy
+
+
+@compiled
+def _passing_outputs(
+    choices: Choices, nest: Nest, problem: Problem, outer: int, innermost: int, updates: float
+) -> float:
+    """Energy to pass outputs up: all but the finished ones are partial sums and are read again."""
+    finished = min(updates, _distinct_outputs(problem, nest, outer) * nest.instances[outer])
+    energy = (updates - finished) * (problem.psum_pj[outer, READ] + problem.psum_pj[outer, UPDATE])
+    for memory in range(outer, innermost):
+        if problem.holder[memory, O] == memory:
+            energy += finished * problem.element_pj[memory, O, UPDATE]
+    return energy
+
+
+@compiled
+def touched_share(problem: Problem, tile: Ints) -> float:
+    """Share of I's box that is used: strides and dilations above the window leave holes."""
+    rows = distinct_sums(problem.window[0], tile[P], problem.window[1], tile[R])
+    columns = distinct_sums(problem.window[2], tile[Q], problem.window[3], tile[S])
+    box = float(window_height(problem, tile) * window_width(problem, tile))
+    return rows * columns / box
+
+
+@compiled
+def _serving_macs(
+    problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
+) -> float:
+    """Energy of the innermost memory to serve every multiply-accumulate."""
+    barred = problem.relevant[operand]
+    shared = most_parallel(choices, nest, level, barred)
+    for outer in range(innermost, level):
+        for dim in range(8):
+            if not barred[dim]:
+                shared *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
+    work = 1.0
+    for dim in range(8):
+        work *= problem.bounds[dim]
+    elements = work / shared
+    if operand != O:
+        return elements * problem.element_pj[innermost, operand, READ]
+    finished = _all_outputs(problem, choices, nest, level)
+    partial = max(0.0, elements - finished)
+    energy = partial * (problem.psum_pj[innermost, READ] + problem.psum_pj[innermost, UPDATE])
+    return energy + min(elements, finished) * problem.element_pj[innermost, O, UPDATE]
+
+
+@compiled
+def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
+    """Most outputs that all instances of any memory inside can hold over the run, copies counted."""
+    copies = most_parallel(choices, nest, level, problem.relevant[O])
+    for outer in range(level):
+        for dim in (C, R, S):
+            copies *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
+    for dim in range(8):
+        if problem.relevant[O, dim]:
+            copies *= problem.bounds[dim]
+    return copies

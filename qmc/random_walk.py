@@ -1,0 +1,88 @@
+"""Random mappings of a map space. Compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qmc.branch_and_bound import CLOSE, FACTOR, State, allowed, keep_if_best
+from qmc.jit import compiled
+from qmc.nest_bounds import MAX_ORDERS, Choices
+from qmc.nest_kernel import Nest, Problem, close_level, push_loops
+
+
+@compiled
+def sample(
+    problem: Problem,
+    choices: Choices,
+    nest: Nest,
+    state: State,
+    objective: int,
+    seed: int,
+    count: int,
+) -> int:
+    """Draw ``count`` mappings, keep the best; returns how many fit the memories.
+
+    Every factor and order is drawn evenly from those that the choices so far allow.
+    """
+    np.random.seed(seed)
+    fitting = 0
+    for _ in range(count):
+        if _descend(problem, choices, nest, state):
+            fitting += 1
+            keep_if_best(problem, nest, state, objective)
+    return fitting
+
+
+@compiled
+def _descend(problem: Problem, choices: Choices, nest: Nest, state: State) -> bool:
+    """Draw one mapping; False when it ends in a corner or does not fit."""
+    for depth in range(choices.step_count):
+        kind, level = choices.steps[depth, 0], choices.steps[depth, 1]
+        for dim in range(8):
+            state.rest[depth + 1, dim] = state.rest[depth, dim]
+        if kind == FACTOR:
+            if not _draw_factor(choices, nest, state, depth):
+                return False
+        elif kind == CLOSE:
+            if not close_level(problem, nest, level):
+                return False
+        else:
+            _draw_order(choices, nest, state, level)
+    return True
+
+
+@compiled
+def _draw_factor(choices: Choices, nest: Nest, state: State, depth: int) -> bool:
+    """Draw a factor by reservoir, each allowed one with the same chance."""
+    level, axis, dim = choices.steps[depth, 1], choices.steps[depth, 2], choices.steps[depth, 3]
+    rest = state.rest[depth, dim]
+    used = 1
+    for other in range(dim):
+        used *= nest.factors[level, axis, other]
+    seen = 0
+    for index in range(rest + 1):
+        left = choices.quotient[dim, rest, index]
+        factor = choices.divisors[dim, index]
+        if left < 0 or not allowed(choices, nest, level, axis, dim, factor, left, used):
+            continue
+        seen += 1
+        if np.random.randint(seen) == 0:
+            nest.factors[level, axis, dim] = factor
+            state.rest[depth + 1, dim] = left
+    return seen > 0
+
+
+@compiled
+def _draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
+    """Draw an order among those that reuse differently."""
+    looped = 0
+    for dim in range(8):
+        if nest.factors[level, 0, dim] > 1:
+            looped |= 1 << dim
+    count = 0
+    while count < MAX_ORDERS and choices.order_lists[level, looped, count] >= 0:
+        count += 1
+    chosen = choices.order_lists[level, looped, np.random.randint(count)]
+    for position in range(8):
+        state.order[level, position] = choices.orders[level, chosen, position]
+    push_loops(nest, level, state.order[level])

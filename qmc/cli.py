@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from qmc.errors import QmcError
 from qmc.options import Mapper, Options, default_jobs
 from qmc.ranges import Calibration
 from qmc.search_result import Objective
+
+#: Wrong flags and arguments; typer has its own copy of click, older ones import it.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,15 +50,21 @@ BuildArgument = Annotated[Path, typer.Argument(help="Folder made by qmc compile.
 def main() -> None:
     """Run the command line; exit 0 fine, 2 user error (one line), 1 our bug."""
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except QmcError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
+    except _UsageError as error:
+        if not str(error).strip():  # no arguments at all: typer has the help text ready
+            error.show()
+            raise SystemExit(2) from None
+        _fail(f"{error.format_message()} (try --help)")
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; nothing was written")
+    raise SystemExit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> None:
-    print(f"qmc: error: {message}", file=sys.stderr)
+def _fail(message: str) -> NoReturn:
+    print(f"qmc: error: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -272,3 +281,7 @@ def _print_layer(data: dict[str, Any], console: Console) -> None:
     from qmc.console import print_layer
 
     print_layer(data, console)
+
+
+if __name__ == "__main__":
+    main()

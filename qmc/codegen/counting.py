@@ -54,10 +54,10 @@ def step_depths(mapping: Mapping, nest: Nest) -> frozenset[int]:
 
 
 def print_tables(writer: Writer, layer: Layer, index: int, mapping: Mapping, nest: Nest) -> None:
-    """Print the nest's tables and the macros STEP and DONE; both are empty without QMC_COUNT."""
+    """Print the nest's tables and the macros that count; without QMC_COUNT runtime.h has them."""
     links = _links(mapping)
-    writer.line("#ifdef QMC_COUNT")
     writer.line('#include "../count.h"')
+    writer.line()
     names = ", ".join(f'"{comment_text(keep.level)}"' for keep in mapping.keep)
     writer.line(f"static const char *const names[] = {{{names}}};")
     for kind, loops in (("temporal", nest.temporal), ("spatial", nest.spatial)):
@@ -77,11 +77,6 @@ def print_tables(writer: Writer, layer: Layer, index: int, mapping: Mapping, nes
     writer.amend(";")
     writer.line("#define STEP(depth, ...) qmc_count_step(&nest, depth, (const int[]){__VA_ARGS__})")
     writer.line("#define DONE() qmc_count_done(&nest)")
-    writer.line("#else")
-    writer.line("#define STEP(depth, ...) ((void)0)")
-    writer.line("#define DONE() ((void)0)")
-    writer.line("#endif")
-    writer.line()
 
 
 def _print_loops(writer: Writer, kind: str, loops: tuple[NestLoop, ...], mapping: Mapping) -> None:

@@ -97,6 +97,11 @@ def print_program(program: Program) -> tuple[CFile, ...]:
         **{f"kernels/{kernel.function}.c": include + kernel.text for kernel in program.kernels},
         "count.h": (_FOLDER / "count.h").read_text(),
         "count.c": (_FOLDER / "count.c.in").read_text(),
+        **{
+            f"kernels/{kernel.function}_count.h": kernel.count_text
+            for kernel in program.kernels
+            if kernel.count_text
+        },
         "main.c": print_main(name),
         "Makefile": print_makefile(name),
         "CMakeLists.txt": print_cmake(name),

@@ -34,6 +34,7 @@ class Kernel:
         function: its C name.
         signature: its prototype without the semicolon.
         text: its definition, comment included.
+        count_text: tables of its access counter; empty for a layer that counts nothing.
         constants: arrays that it reads.
         scratch_bytes: piece of the arena it works in.
         integer: the layer.
@@ -42,6 +43,7 @@ class Kernel:
     function: str
     signature: str
     text: str
+    count_text: str
     constants: tuple[Constant, ...]
     scratch_bytes: int
     integer: IntegerLayer
@@ -61,10 +63,11 @@ def make_kernel(
     result = network.tensors[layer.output]
     _check(integer, sources)
     name = f"{prefix}_{layer_identifier(index, layer.name)}"
-    head, body = Writer(), Writer()
+    head, body, tables = Writer(), Writer(), Writer()
     if layer.op in MAC_OPS:
         mapping = mapping or natural_mapping(layer)
-        scratch, constants = _print_mac(head, body, integer, index, sources[0], name, mapping)
+        scratch, constants = _print_mac(tables, body, integer, index, sources[0], name, mapping)
+        head.lines(f'#ifdef QMC_COUNT\n#include "{name}_count.h"\n#endif\n\n')
     else:
         mapping = None
         scratch, constants = _print_other(body, integer, sources, result, name)
@@ -74,7 +77,9 @@ def make_kernel(
     with head.block(""):
         scratch.declare(head)
         head.lines(body.text())
-    return Kernel(name, signature, head.text(), constants, scratch.size_bytes, integer)
+    return Kernel(
+        name, signature, head.text(), tables.text(), constants, scratch.size_bytes, integer
+    )
 
 
 def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
@@ -93,7 +98,7 @@ def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
 
 
 def _print_mac(
-    head: Writer,
+    tables: Writer,
     body: Writer,
     integer: IntegerLayer,
     index: int,
@@ -103,7 +108,7 @@ def _print_mac(
 ) -> tuple[Scratch, tuple[Constant, ...]]:
     nest = make_nest(integer.layer, mapping)
     plan = plan_mac(integer, nest, source)
-    print_tables(head, integer.layer, index, mapping, nest)
+    print_tables(tables, integer.layer, index, mapping, nest)
     print_mac(body, MacKernel(integer, plan, source, name, step_depths(mapping, nest)))
     return mac_scratch(plan), mac_constants(integer, plan, name)
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from qmc.codegen.mac_input import print_input_tile
-from qmc.codegen.mac_output import print_output_tile
+from qmc.codegen.mac_output import print_output_constants, print_output_tile
 from qmc.codegen.mac_plan import MacPlan
 from qmc.codegen.scratch import Scratch
 from qmc.codegen.walk import Walk, offset, open_walks, walks
@@ -69,6 +69,7 @@ def print_mac(writer: Writer, kernel: MacKernel) -> None:
         print_input_tile(writer, integer, plan, kernel.source)
     if not plan.unpack_weights:
         writer.line(f"const int8_t *const w = {kernel.prefix}_weights;")
+    print_output_constants(writer, kernel.prefix)
     if integer.output.bits < 8:
         size = bounds.P * bounds.Q * row_bytes(bounds.G * bounds.K, integer.output.bits)
         writer.line(f"memset(output, 0, {size});")
@@ -94,7 +95,7 @@ def _print_loops(writer: Writer, kernel: MacKernel, depth: int) -> None:
         with writer.loop(loop.index, loop.extent, loop.level if is_new else ""):
             _print_loops(writer, kernel, depth + 1)
     if depth == plan.cut:
-        print_output_tile(writer, kernel.integer, plan, kernel.prefix)
+        print_output_tile(writer, kernel.integer, plan)
 
 
 def _print_fetch(writer: Writer, kernel: MacKernel) -> None:

@@ -22,7 +22,18 @@ _FUNCTION = {
 _ORDER = (LoopDim.N, LoopDim.P, LoopDim.Q, LoopDim.G, LoopDim.K)
 
 
-def print_output_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan, prefix: str) -> None:
+def print_output_constants(writer: Writer, prefix: str) -> None:
+    """Short names for the constants of the requantization."""
+    for kind, name in (
+        ("int32_t", "multiplier"),
+        ("int32_t", "start"),
+        ("int32_t", "offset"),
+        ("uint8_t", "shift"),
+    ):
+        writer.line(f"const {kind} *const {name} = {prefix}_{name};")
+
+
+def print_output_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan) -> None:
     """Requantize, clamp and store the outputs of one tile, channel by channel."""
     assert integer.requant is not None
     bounds, bits = integer.layer.bounds, integer.output.bits
@@ -39,10 +50,10 @@ def print_output_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan, pref
         writer.line(f"int channel = {linear(first + offset(order, 'channel'))};")
         first = [(loop.index, pixel.get(loop.index, 0)) for loop in outside]
         writer.line(f"uint8_t *row = output + ({linear(first + offset(order, 'pixel'))})*{row};")
-        writer.line(f"int32_t sum = acc[{linear(offset(order, 'acc'))}] + {prefix}_start[channel];")
+        writer.line(f"int32_t sum = acc[{linear(offset(order, 'acc'))}] + start[channel];")
         writer.line(
-            f"int64_t code = {_FUNCTION[integer.requant.rounding]}(sum, "
-            f"{prefix}_multiplier[channel], {prefix}_shift[channel]) + {prefix}_offset[channel];"
+            f"int64_t code = {_FUNCTION[integer.requant.rounding]}(sum, multiplier[channel], "
+            "shift[channel]) + offset[channel];"
         )
         clamped = f"qmc_clamp(code, {integer.low}, {integer.high})"
         writer.line(f"qmc_put(row, channel, {clamped}, {bits});")

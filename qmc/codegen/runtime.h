@@ -5,6 +5,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef QMC_COUNT /* else count.h has them */
+#define STEP(depth, ...) ((void)0)
+#define DONE() ((void)0)
+#endif
+
 /* The contract needs a floor where a negative number is shifted right. */
 typedef char qmc_needs_arithmetic_shift[((int64_t)-3 >> 1) == -2 ? 1 : -1];
 

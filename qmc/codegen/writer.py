@@ -49,7 +49,7 @@ class Writer:
 
     def text(self) -> str:
         """Everything written so far."""
-        return "\n".join(self._lines) + "\n"
+        return "".join(f"{line}\n" for line in self._lines)
 
 
 def linear(terms: list[tuple[str, int]]) -> str:

@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile ``function`` with Numba in nopython mode.
+    """Compile ``function`` with Numba in nopython mode, to run without the lock.
 
     Machine code is kept in qmc's cache folder, one subfolder per state of the kernels' sources:
     Numba itself looks only at the file of the function called, not at what that calls. Without a
@@ -24,13 +24,13 @@ def compiled(function: _Function) -> _Function:
     """
     folder = _code_folder()
     if folder is None:
-        return cast(_Function, numba.njit(function))
+        return cast(_Function, numba.njit(nogil=True)(function))
     previous = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return cast(_Function, numba.njit(cache=True)(function))
+        return cast(_Function, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # "cannot cache function: no locator available"
-        return cast(_Function, numba.njit(function))
+        return cast(_Function, numba.njit(nogil=True)(function))
     finally:
         numba.config.CACHE_DIR = previous
 

@@ -18,7 +18,7 @@ from qmc.cost_models.analytical import AnalyticalModel, check_widths
 from qmc.cost_models.base import Cost, CostModel
 from qmc.errors import CostModelError
 from qmc.infeasible import explain
-from qmc.layer import Layer, Precision
+from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Mapping
 from qmc.mapspace import MapSpace, map_space, space_size, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
@@ -26,11 +26,12 @@ from qmc.nest_bounds import Choices
 from qmc.nest_kernel import Nest, Problem, empty_nest
 from qmc.random_walk import sample
 from qmc.search_result import Certificate, Objective, SearchResult
-from qmc.targets.target import Target
+from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
 
 __all__ = ["Certificate", "Objective", "SearchResult", "search"]
 
-_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
+#: Numbers of the objectives in the compiled code.
+OBJECTIVE_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
 #: Largest number of steps of one search, some five seconds; spaces without dataflow constraints are
 #: too large to exhaust, and a limit on time would make results depend on the computer.
 MAX_STEPS = 1 << 26
@@ -118,7 +119,7 @@ def _walk(
     state = new_state(space)
     if best is not None:
         state["best"] = best
-    key = _KEYS[objective]
+    key = OBJECTIVE_KEYS[objective]
     bound = root_bound(problem, choices, nest, key)
     state["bound"][0] = bound
     sample(problem, choices, nest, state, key, 0, _SAMPLES)
@@ -196,3 +197,39 @@ def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: floa
         proved=proved,
         seconds=seconds,
     )
+
+
+def compile_kernels() -> None:
+    """Compile, or load from the cache, everything that a search calls, by a very small search."""
+    target = _one_memory_machine()
+    layer = Layer("smallest", Op.CONV, ("input",), "output", LoopBounds(K=2))
+    search(layer, Precision(), target, AnalyticalModel())
+
+
+def _one_memory_machine() -> Target:
+    free = LoopConstraint({}, {})
+    everything = frozenset(Operand)
+    memory = MemoryLevel(
+        name="memory",
+        instances=1,
+        word_bits=8,
+        row_words=1,
+        depth_words=None,
+        fanout_x=1,
+        fanout_y=1,
+        keep=everything,
+        bypass=frozenset(),
+        packing=Packing.WORDS,
+        read_pj=1.0,
+        fill_pj=1.0,
+        update_pj=1.0,
+        leakage_pj=0.0,
+        read_bandwidth=None,
+        write_bandwidth=None,
+        cluster=1,
+        temporal=free,
+        spatial_x=free,
+        spatial_y=free,
+    )
+    mac = MacArray("mac", 1, 1.0, 0.0, (1, 64), (1, 64))
+    return Target("smallest", "", (memory,), mac, 1e9, 32, LoopDim.K, {}, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,13 @@ SHARED = Path(__file__).parent.parent.parent / "shared"
 # The same examples in every run, and no limit that a busy machine could break.
 hypothesis.settings.register_profile("qmc", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("qmc")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--update-golden``."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite tests/golden from what the code gives"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,3 +43,17 @@ def shared() -> Path:
     if os.environ.get("QMC_REQUIRE_SHARED") == "1":
         pytest.fail(f"{SHARED} is missing, and QMC_REQUIRE_SHARED asks for it")
     pytest.skip(f"{SHARED} is absent: reference data and models are not part of the repository")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)``: ``text`` must equal the file ``tests/golden/<name>``."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="ascii")
+        assert text == path.read_text(encoding="ascii"), f"{name}: see pytest --update-golden"
+
+    return compare

@@ -89,3 +89,29 @@ def test_random_layers_and_mappings_equal_reference(seed: int) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         check(network, builder.codes(2), Path(folder), mappings)
+
+
+@settings(max_examples=2)
+@given(st.integers(0, 1 << 30))
+def test_all_width_pairs_equal_reference(seed: int) -> None:
+    """49 layers in one program: weights of 2 to 8 bits on activations of 2 to 8 bits."""
+    rng = np.random.default_rng(seed)
+    pairs = [(w, a) for w in range(2, 9) for a in range(2, 9)]
+    rng.shuffle(pairs)
+    net = Builder((1, 6, 5, 3), int(pairs[0][1]), seed)
+    source = "input"
+    for i, (weight_bits, _) in enumerate(pairs):
+        output_bits = int(pairs[(i + 1) % len(pairs)][1])
+        groups = (1, 2, 6, 3)[i % 4]
+        window = ((1, 1), (3, 2), (2, 3), (1, 3))[int(rng.integers(4))]
+        pads = ((0, 0, 0, 0), (1, 0, 1, 1), (1, 1, 0, 1), (0, 2, 0, 0))
+        pad = pads[((1, 1), (3, 2), (2, 3), (1, 3)).index(window)]
+        bits = (int(weight_bits), output_bits)
+        source = net.conv(source, 6, window, bits, groups, pads=pad)
+    network = net.network()
+    assert {(x.weight_bits, x.inputs[0].bits) for x in network.layers} == set(
+        map(tuple, np.array(pairs).tolist())
+    )
+    mappings = {x.layer.name: random_mapping(x.layer, rng) for x in network.layers[::2]}
+    with tempfile.TemporaryDirectory() as folder:
+        check(network, net.codes(2), Path(folder), mappings)

@@ -76,15 +76,21 @@ def _size(problem: Dict[str, Any], key: str) -> int:
 
 
 def read_bitwidths(problem: Dict[str, Any], default: int = 8) -> Precision:
-    """Widths from the ``bitwidths`` of a problem; partial sums at the output's width."""
+    """Widths from the ``bitwidths`` of a problem; partial sums at the output's width.
+
+    Raises:
+        DataError: a width is not 1 to 64.
+    """
     bits = problem.get("bitwidths") or {}
-    output = int(bits.get("Outputs", default))
-    return Precision(
-        weight_bits=int(bits.get("Weights", default)),
-        input_bits=int(bits.get("Inputs", default)),
-        output_bits=output,
-        psum_bits=output,
-    )
+    widths = [
+        bits.get(name, default) if isinstance(bits, dict) else bits
+        for name in ("Weights", "Inputs", "Outputs")
+    ]
+    for width in widths:
+        if not isinstance(width, int) or not 1 <= width <= 64:
+            raise DataError(f"problem: bitwidths: found {width!r}; allowed: 1 to 64")
+    weight, inputs, output = widths
+    return Precision(weight, inputs, output, psum_bits=output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,7 @@ def _read_block(entry: object) -> _Block:
     level = entry.get("target", entry.get("level"))
     kind = entry.get("type", entry.get("kind"))
     kind = "datatype" if kind == "bypass" else kind
-    if not isinstance(level, str) or kind not in {"temporal", "spatial", "datatype"}:
+    if not isinstance(level, str) or kind not in ("temporal", "spatial", "datatype"):
         raise DataError(
             f"mapping entry of '{level}': type: found {kind!r}; "
             "allowed: temporal, spatial, datatype"
@@ -182,7 +188,7 @@ def _permutation(level: str, entry: Dict[str, Any]) -> str:
 
 
 def _kept(level: str, names: object) -> tuple[Operand, ...]:
-    if not isinstance(names, (list, tuple)) or any(name not in _OPERANDS for name in names):
+    if not isinstance(names, (list, tuple)) or any(name not in tuple(_OPERANDS) for name in names):
         raise DataError(
             f"mapping entry of '{level}': keep: found {names!r:.40}; "
             f"allowed: a list of {', '.join(_OPERANDS)}"

@@ -52,6 +52,11 @@ def test_bitwidths_put_partial_sums_at_the_output_width() -> None:
     assert (bits.weight_bits, bits.input_bits, bits.output_bits, bits.psum_bits) == (4, 8, 6, 6)
 
 
+def test_wrong_bitwidth_raises() -> None:
+    with pytest.raises(DataError, match="bitwidths: found 'eight'; allowed: 1 to 64"):
+        read_bitwidths({"bitwidths": {"Inputs": "eight"}})
+
+
 @pytest.mark.parametrize("change", [{"C": 0}, {"P": None}, {"S": "3"}, {"Wstride": -1}])
 def test_wrong_problem_raises(change: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"problem: {next(iter(change))}: found"):

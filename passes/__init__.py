@@ -24,7 +24,6 @@ _HOMES = {
     "Partition": "partition",
     "RecognizeFunctions": "recognize_functions",
     "SimplifyDataMovement": "simplify_data_movement",
-    "extract_network": "extract_network",
     "front_passes": "pipeline",
     "run_pipeline": "pipeline",
 }

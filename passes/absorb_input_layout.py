@@ -9,8 +9,8 @@ import tvm
 from tvm import relax
 
 from qmc.passes.data_movement import TRANSPOSE, transpose_axes
-from qmc.passes.grouping import bindings, inputs, substitute
-from qmc.passes.relax_expr import op_name, static_shape
+from qmc.passes.grouping import substitute
+from qmc.passes.relax_expr import bindings, inputs, op_name, static_shape
 
 _TO_CHANNELS_FIRST = {4: [0, 3, 1, 2], 3: [0, 2, 1]}
 

@@ -55,7 +55,7 @@ class AnnotateQuantization:
             or (layer.has_weights and layer.name not in self.scheme.weights)
         ]
         if missing:
-            names = ", ".join(repr(name) for name in missing)
+            names = ", ".join(f"'{name}'" for name in missing)
             raise SchemeError(f"the scheme has no entry for layers {names}")
         texts = {layer.name: _text(self.scheme, layer) for layer in network.layers}
         updated = tvm.IRModule(module.functions, attrs=module.attrs)

@@ -9,9 +9,8 @@ import numpy as np
 import tvm
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.grouping import bindings
 from qmc.passes.linear import Linear, emit_linear, match_linear
-from qmc.passes.relax_expr import Array, constant, op_name
+from qmc.passes.relax_expr import Array, bindings, constant, op_name
 from qmc.passes.rewriter import CallRewriter, rewrite_main, use_counts
 
 

@@ -15,9 +15,8 @@ from qmc.errors import ModelError, UnsupportedOpError
 from qmc.layer import Layer
 from qmc.network import GivenRange, Network, Parameters, Tensor
 from qmc.passes.absorb_quantization import range_key
-from qmc.passes.grouping import bindings, inputs
 from qmc.passes.read_layer import LayerContext, network_shape, read_layer
-from qmc.passes.relax_expr import node_index, op_name, static_shape
+from qmc.passes.relax_expr import bindings, inputs, node_index, op_name, static_shape
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from qmc.passes.relax_expr import node_index, op_name
+from qmc.passes.relax_expr import bindings, inputs, node_index, op_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,24 +28,6 @@ class Group:
     composite: str
     members: tuple[Any, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-def bindings(function: Any) -> dict[Any, Any]:
-    """Variables of a function and their values, in execution order."""
-    return {b.var: b.value for block in function.body.blocks for b in block.bindings}
-
-
-def inputs(expr: Any) -> list[Any]:
-    """The variables that an expression reads, in order."""
-    if isinstance(expr, tvm.ir.Var):
-        return [expr]
-    if isinstance(expr, relax.Tuple):
-        return [variable for item in expr.fields for variable in inputs(item)]
-    if isinstance(expr, relax.TupleGetItem):
-        return inputs(expr.tuple_value)
-    if isinstance(expr, tvm.ir.Call):
-        return [variable for argument in expr.args for variable in inputs(argument)]
-    return []
 
 
 def compose(module: Any, groups: Sequence[Group]) -> Any:

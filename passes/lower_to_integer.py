@@ -15,7 +15,8 @@ from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.packing import pack_rows, storage_bytes
 from qmc.passes.annotate_quantization import annotated_scheme
 from qmc.passes.extract_network import extract_network
-from qmc.passes.grouping import bindings, layer_of
+from qmc.passes.grouping import layer_of
+from qmc.passes.relax_expr import bindings
 from qmc.passes.user_errors import register_user_errors
 from qmc.quantize import quantize
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import tvm
 
-from qmc.passes.grouping import Group, bindings, compose, inputs
-from qmc.passes.relax_expr import constant, op_name
+from qmc.passes.grouping import Group, compose
+from qmc.passes.relax_expr import bindings, constant, inputs, op_name
 from qmc.passes.rewriter import use_counts
 
 #: Calls that begin a layer.

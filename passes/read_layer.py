@@ -14,8 +14,15 @@ from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenWeights, Parameters
 from qmc.passes.canonicalize_clip import clamp_limits
 from qmc.passes.data_movement import movement_of
-from qmc.passes.grouping import bindings, inputs
-from qmc.passes.relax_expr import Array, channel_vector, constant, op_name, static_shape
+from qmc.passes.relax_expr import (
+    Array,
+    bindings,
+    channel_vector,
+    constant,
+    inputs,
+    op_name,
+    static_shape,
+)
 from qmc.passes.weights import read_weights
 
 Result = tuple[Layer | None, Parameters | None]

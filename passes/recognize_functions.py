@@ -10,8 +10,8 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 
-from qmc.passes.grouping import Group, bindings, compose, inputs
-from qmc.passes.relax_expr import number, op_name, static_shape
+from qmc.passes.grouping import Group, compose
+from qmc.passes.relax_expr import bindings, inputs, number, op_name, static_shape
 from qmc.passes.rewriter import use_counts
 
 Values = NDArray[np.float64]
@@ -150,6 +150,8 @@ def identify(values: Values) -> str | None:
         f"hard_sigmoid:{slope:.6g}:{offset:.6g}": np.clip(slope * _GRID + offset, 0, 1),
         f"elu:{alpha:.6g}": np.where(_GRID > 0, _GRID, alpha * np.expm1(np.minimum(_GRID, 0))),
     }
+    if not alpha > _TOLERANCE:  # that would be ReLU
+        del known[f"elu:{alpha:.6g}"]
     for key, expected in known.items():
         if np.max(np.abs(values - expected)) < _TOLERANCE:
             return key

@@ -64,3 +64,21 @@ def node_index(variable_name: str) -> int | None:
     """Index of the ONNX node whose result a variable holds; None for a temporary."""
     match = _NODE_VARIABLE.match(variable_name)
     return int(match.group(1)) if match else None
+
+
+def bindings(function: Any) -> dict[Any, Any]:
+    """Variables of a function and their values, in execution order."""
+    return {b.var: b.value for block in function.body.blocks for b in block.bindings}
+
+
+def inputs(expr: Any) -> list[Any]:
+    """The variables that an expression reads, in order."""
+    if isinstance(expr, tvm.ir.Var):
+        return [expr]
+    if isinstance(expr, relax.Tuple):
+        return [variable for item in expr.fields for variable in inputs(item)]
+    if isinstance(expr, relax.TupleGetItem):
+        return inputs(expr.tuple_value)
+    if isinstance(expr, tvm.ir.Call):
+        return [variable for argument in expr.args for variable in inputs(argument)]
+    return []

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator
 
-from qmc.passes.relax_expr import constant
+from qmc.passes.relax_expr import bindings, constant, inputs
 
 
 class CallRewriter(PyExprMutator):  # type: ignore[misc]
@@ -95,21 +95,8 @@ class CallRewriter(PyExprMutator):  # type: ignore[misc]
 def use_counts(function: Any) -> Counter[Any]:
     """How often each variable of ``function`` is read; the result counts as a reader."""
     counts: Counter[Any] = Counter()
-
-    def count(expr: Any) -> None:
-        if isinstance(expr, tvm.ir.Call):
-            for argument in expr.args:
-                fields = argument.fields if isinstance(argument, relax.Tuple) else [argument]
-                counts.update(field for field in fields if isinstance(field, tvm.ir.Var))
-        elif isinstance(expr, relax.TupleGetItem):
-            counts[expr.tuple_value] += 1
-
-    for block in function.body.blocks:
-        for binding in block.bindings:
-            if isinstance(binding.value, tvm.ir.Var):
-                counts[binding.value] += 1
-            count(binding.value)
-    counts[function.body.body] += 1
+    for value in (*bindings(function).values(), function.body.body):
+        counts.update(inputs(value))
     return counts
 
 

@@ -5,8 +5,6 @@ TVM's pass runner turns exceptions into its own and back by name; unknown ones b
 
 from __future__ import annotations
 
-from typing import Any
-
 import tvm_ffi
 
 from qmc.errors import QmcError, QuantizationError, SchemeError, UnsupportedOpError
@@ -17,15 +15,13 @@ def register_user_errors() -> None:
     for error_class in (QuantizationError, SchemeError, UnsupportedOpError):
         name = error_class.__name__
         tvm_ffi.register_error(name, error_class)
-        tvm_ffi.register_error(name, _from_message(error_class))
+        tvm_ffi.register_error(name, _restored(error_class))
 
 
-def _from_message(error_class: type[QmcError]) -> Any:
-    """A constructor that takes the finished message, whatever the class asks for."""
+def _restored(error_class: type[QmcError]) -> type[QmcError]:
+    """A subclass that takes the finished message, whatever its base asks for."""
 
-    def make(message: str) -> QmcError:
-        error = error_class.__new__(error_class)
-        Exception.__init__(error, message)
-        return error
+    def __init__(self: QmcError, message: str) -> None:
+        Exception.__init__(self, message)
 
-    return make
+    return type(error_class.__name__, (error_class,), {"__init__": __init__})

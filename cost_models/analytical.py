@@ -70,7 +70,8 @@ class AnalyticalModel:
                 words = _operand_words(moved, operand, precision, psum_bits, level)
                 accesses[level.name][operand] = _accesses(words, nest, index)
         _check_capacity(layer, target, accesses)
-        return _cost(nest, accesses)
+        mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
+        return _cost(nest, accesses, mac_pj)
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
@@ -139,14 +140,14 @@ def _check_capacity(
             raise CapacityError(layer.name, level.name, needed_bytes, available)
 
 
-def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]]) -> Cost:
+def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], mac_pj: float) -> Cost:
     target = nest.target
     cycles, bound = _cycles(nest, accesses)
     energy = {
         name: sum(entry.energy_pj for entry in entries.values())
         for name, entries in accesses.items()
     }
-    energy["mac"] = nest.layer.macs * target.mac.energy_pj
+    energy["mac"] = nest.layer.macs * mac_pj
     leakage = cycles * _leakage_per_cycle(nest)
     if leakage:
         energy["leakage"] = leakage

@@ -8,6 +8,7 @@ from qmc.targets.target import (
     MemoryLevel,
     Packing,
     Target,
+    WidthEnergy,
 )
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MemoryLevel",
     "Packing",
     "Target",
+    "WidthEnergy",
     "find_target",
     "list_targets",
     "load_target",

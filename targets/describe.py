@@ -164,6 +164,9 @@ def _energies(target: Target) -> list[str]:
             f"{level.update_pj:10.8g}  {level.leakage_pj:10.8g}"
         )
     lines.append(f"{target.mac.name:{width}}  {target.mac.energy_pj:10.8g} per multiply-accumulate")
+    for entry in target.mac.energy_by_width:
+        widths = f"up to w{entry.weight_bits}a{entry.input_bits}"
+        lines.append(f"{'':{width}}  {entry.energy_pj:10.8g} {widths}")
     return lines
 
 

@@ -27,6 +27,7 @@ from qmc.targets.target import (
     MemoryLevel,
     Packing,
     Target,
+    WidthEnergy,
 )
 from qmc.targets.yaml_file import read_yaml
 
@@ -176,7 +177,16 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
 
 def _mac(spec: MacSpec, instances: int) -> MacArray:
     return MacArray(
-        spec.name, instances, spec.energy_pj, spec.leakage_pj, spec.weight_bits, spec.input_bits
+        name=spec.name,
+        instances=instances,
+        energy_pj=spec.energy_pj,
+        leakage_pj=spec.leakage_pj,
+        weight_bits=spec.weight_bits,
+        input_bits=spec.input_bits,
+        energy_by_width=tuple(
+            WidthEnergy(entry.weight_bits, entry.input_bits, entry.energy_pj)
+            for entry in spec.energy_by_width
+        ),
     )
 
 

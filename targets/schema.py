@@ -142,6 +142,14 @@ class MemorySpec(_Model):
         return self
 
 
+class WidthEnergySpec(_Model):
+    """Energy of a multiply-accumulate of operands up to these widths."""
+
+    weight_bits: _Bits
+    input_bits: _Bits
+    energy_pj: _Energy
+
+
 class MacSpec(_Model):
     """The multiply-accumulate units."""
 
@@ -150,9 +158,10 @@ class MacSpec(_Model):
     leakage_pj: _Energy = 0.0
     weight_bits: tuple[_Bits, _Bits]
     input_bits: tuple[_Bits, _Bits]
+    energy_by_width: tuple[WidthEnergySpec, ...] = ()
     source: str | None = None
 
-    @field_validator("weight_bits", "input_bits", mode="before")
+    @field_validator("weight_bits", "input_bits", "energy_by_width", mode="before")
     @classmethod
     def _range(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value

@@ -87,6 +87,15 @@ class MemoryLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class WidthEnergy:
+    """Energy of a multiply-accumulate of operands up to these widths (fused, bit-serial MACs)."""
+
+    weight_bits: int
+    input_bits: int
+    energy_pj: float
+
+
+@dataclass(frozen=True, slots=True)
 class MacArray:
     """The multiply-accumulate units.
 
@@ -96,6 +105,7 @@ class MacArray:
         energy_pj: per multiply-accumulate at the native widths.
         leakage_pj: per cycle and used instance.
         weight_bits, input_bits: widths the MACs execute, smallest and largest.
+        energy_by_width: cheaper multiply-accumulates of narrower operands.
     """
 
     name: str
@@ -104,6 +114,16 @@ class MacArray:
     leakage_pj: float
     weight_bits: tuple[int, int]
     input_bits: tuple[int, int]
+    energy_by_width: tuple[WidthEnergy, ...] = ()
+
+    def energy_at(self, weight_bits: int, input_bits: int) -> float:
+        """Energy of one multiply-accumulate, pJ: the least of all entries that hold the widths."""
+        fitting = [
+            entry.energy_pj
+            for entry in self.energy_by_width
+            if weight_bits <= entry.weight_bits and input_bits <= entry.input_bits
+        ]
+        return min([self.energy_pj, *fitting])
 
 
 @dataclass(frozen=True, slots=True)

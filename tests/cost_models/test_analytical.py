@@ -12,7 +12,7 @@ from qmc.cost_models.traffic import FirstFill
 from qmc.errors import CapacityError, CostModelError, MappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Loop, Mapping
-from qmc.targets.target import Packing, Target
+from qmc.targets.target import Packing, Target, WidthEnergy
 from tests.cost_models.machines import machine, memory
 
 W, I, O = Operand.W, Operand.I, Operand.O  # noqa: E741
@@ -177,6 +177,16 @@ def test_illegal_mapping_raises(change: dict[str, object], message: str) -> None
 def test_width_outside_the_macs_raises() -> None:
     with pytest.raises(CostModelError, match=r"weights of 17 bits; .* execute 1 to 16"):
         evaluate(bits=replace(BITS, weight_bits=17))
+
+
+@pytest.mark.parametrize(
+    ("bits", "pj"), [((8, 8), 1.0), ((4, 8), 0.6), ((4, 4), 0.2), ((5, 4), 1.0)]
+)
+def test_energy_of_the_macs_follows_their_widths(bits: tuple[int, int], pj: float) -> None:
+    table = (WidthEnergy(4, 8, 0.6), WidthEnergy(4, 4, 0.2), WidthEnergy(2, 8, 5.0))
+    target = replace(MACHINE, mac=replace(MACHINE.mac, energy_by_width=table))
+    cost = evaluate(target=target, bits=Precision(*bits, 8, 16))
+    assert cost.energy_by_memory_pj["mac"] == pytest.approx(48 * pj)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,12 @@ SMALL: dict[str, Any] = {
             "source": "a ruler",
         },
     ],
-    "mac": {"energy_pj": 0.5, "weight_bits": [2, 8], "input_bits": [4, 8]},
+    "mac": {
+        "energy_pj": 0.5,
+        "weight_bits": [2, 8],
+        "input_bits": [4, 8],
+        "energy_by_width": [{"weight_bits": 2, "input_bits": 8, "energy_pj": 0.125}],
+    },
 }
 
 
@@ -92,6 +97,8 @@ def test_small_machine_has_what_the_file_says(tmp_path: Path) -> None:
     assert main.spatial_x.factors == fixed
     assert main.spatial_x.maximum == {LoopDim.P: 2}
     assert target.clock_hz == 200e6
+    assert (target.mac.energy_at(2, 8), target.mac.energy_at(3, 8)) == (0.125, 0.5)
+    assert "0.125 up to w2a8" in describe_target(target)
     assert target.sources == {"all": "made up for this test", "local": "a ruler"}
 
 
@@ -172,6 +179,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ("memories.1.depht", 3, r"memories\[1\]\.depht: found 'depht'; .*nearest: depth_words"),
         ("mac.energy", 3, r"mac\.energy: found 'energy'; .*nearest: energy_pj"),
         ("mac.weight_bits", [8, 2], r"weight_bits is \[8, 2\]"),
+        ("mac.energy_by_width.0.weight_bits", 0, r"energy_by_width\[0\]\.weight_bits: found 0"),
         ("mac.input_bits", [2], r"mac\.input_bits"),
         ("memories.1.temporal.factors.Z", 2, r"temporal\.factors\.Z"),
         ("memories.1.temporal.order", ["R", "R"], r"order names 'R' twice"),

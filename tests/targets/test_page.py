@@ -17,6 +17,7 @@ from qmc.targets.schema import (
     MacSpec,
     MemorySpec,
     TargetSpec,
+    WidthEnergySpec,
 )
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "targets.md"
@@ -37,7 +38,16 @@ def test_example_of_the_page_is_a_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [TargetSpec, MemorySpec, MacSpec, ConstraintSpec, AxisSpec, EnergySpec, BandwidthSpec],
+    [
+        TargetSpec,
+        MemorySpec,
+        MacSpec,
+        ConstraintSpec,
+        AxisSpec,
+        EnergySpec,
+        BandwidthSpec,
+        WidthEnergySpec,
+    ],
 )
 def test_page_names_every_key(model: type[TargetSpec]) -> None:
     text = PAGE.read_text(encoding="utf-8")

@@ -19,6 +19,8 @@ from qmc.options import Mapper, Options, default_jobs
 from qmc.ranges import Calibration
 from qmc.search_result import Objective
 
+#: What typer makes of Ctrl-C.
+_INTERRUPTED = 130
 #: Wrong flags and arguments; typer has its own copy of click, older ones import it.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -59,6 +61,8 @@ def main() -> None:
             raise SystemExit(2) from None
         _fail(f"{error.format_message()} (try --help)")
     except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; nothing was written")
+    if status == _INTERRUPTED:
         _fail("interrupted; nothing was written")
     raise SystemExit(status if isinstance(status, int) else 0)
 

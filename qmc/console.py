@@ -51,23 +51,26 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     """One line per layer with bars of energy."""
     layers = list(layers)
     total = sum(layer["energy_pj"] for layer in layers) or 1.0
-    table = Table(title="Layers (energy and cycles modelled)", title_style="bold", pad_edge=False)
-    for name in ("Layer", "Op"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=28)
-    for name in ("W/A/O bits", "MACs", "Energy µJ", "%", "Cycles", "Util %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Bound", overflow="ellipsis", no_wrap=True)
+    title = "Layers (energy and cycles modelled)"
+    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table.add_column("Layer", overflow="ellipsis", no_wrap=True, min_width=10, max_width=28)
+    table.add_column("Op", no_wrap=True)
+    for name, width in (("W/A/O", 6), ("MACs", 6), ("µJ", 5), ("%", 4), ("", 2), ("Cycles", 6)):
+        table.add_column(name, justify="right" if name else "left", min_width=width)
+    table.add_column("Util", justify="right", min_width=4)
+    table.add_column("Bound", overflow="ellipsis", no_wrap=True, min_width=7)
     for layer in layers:
         share = layer["energy_pj"] / total
         table.add_row(
             Text(layer["name"]),
             layer["op"],
             f"{layer['w_bits'] or '-'}/{layer['a_bits']}/{layer['o_bits']}",
-            f"{layer['macs']:,}" if layer["macs"] else "-",
-            f"{layer['energy_pj'] / 1e6:,.3f}",
-            f"{100 * share:4.1f} {'█' * round(10 * share):<4}",
-            f"{layer['cycles']:,}",
-            f"{100 * layer['utilization']:.0f}",
+            _short(layer["macs"]) if layer["macs"] else "-",
+            f"{layer['energy_pj'] / 1e6:.3g}",
+            f"{100 * share:.1f}",
+            "█" * round(10 * share),
+            _short(layer["cycles"]),
+            f"{100 * layer['utilization']:.0f}%",
             Text(layer["bound"]),
         )
     console.print(table)
@@ -113,6 +116,14 @@ def _accesses(entry: Json) -> Table:
             numbers = ("reads", "fills", "updates", "instances", "utilized_words")
             table.add_row(memory, operand, *(f"{count[key]:,}" for key in numbers))
     return table
+
+
+def _short(count: int) -> str:
+    """Three digits and a unit: 385 M, 12.5 k."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
 
 
 def _clock(target: Json) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden from what the code gives"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a cache of its own, shared by its workers: results of older code never count."""
+    if not hasattr(config, "workerinput"):
+        os.environ["QMC_CACHE_DIR"] = tempfile.mkdtemp(prefix="qmc-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that cache."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["QMC_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

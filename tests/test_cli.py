@@ -65,11 +65,6 @@ def build(tmp_path: Path) -> Path:
     return tmp_path / "build"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QMC_CACHE_DIR", str(tmp_path / "cache"))
-
-
 def refused(result: tuple[int, str, str], *words: str) -> None:
     code, out, err = result
     assert code == 2, err
@@ -81,7 +76,7 @@ def refused(result: tuple[int, str, str], *words: str) -> None:
 
 
 def nothing_left(folder: Path, *expected: str) -> None:
-    names = {path.name for path in folder.iterdir()} - {"cache", "images.npz", "model.onnx"}
+    names = {path.name for path in folder.iterdir()} - {"images.npz", "model.onnx"}
     assert names == set(expected)
 
 
@@ -185,7 +180,7 @@ def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
         (("compile", "absent.onnx", "-t", "simba", "-o", "b"), ("absent.onnx",)),
         (("map", "-t", "simba"), ("--layer",)),
         (("map", "--layer", "C=3 X=4", "-t", "simba"), ("X=4", "allowed")),
-        (("map", "--layer", "C=3", "-t", "simba", "--bits", "w99a8"), ("w99a8",)),
+        (("map", "--layer", "C=3", "-t", "simba", "--bits", "w99a8"), ("--bits", "99", "1 to 16")),
         (("map", "--layer", "C=3", "-t", "simba", "--psum", "free"), ("'free'", "honest")),
         (("targets", "simbo"), ("'simbo'", "simba")),
         (("frobnicate",), ("frobnicate",)),

@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from qmc.cost_models.base import Accesses, Cost
 from qmc.cost_models.nest import Nest, build_nest
+from qmc.cost_models.ports import slowest
 from qmc.cost_models.streaming import streaming_cost
 from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, operand_traffic
 from qmc.cost_models.words import mixed_words, packed_words, rows
@@ -142,7 +143,7 @@ def _check_capacity(
 
 def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], mac_pj: float) -> Cost:
     target = nest.target
-    cycles, bound = _cycles(nest, accesses)
+    cycles, bound = slowest(cycles_of_compute(nest), target.memories, accesses)
     energy = {
         name: sum(entry.energy_pj for entry in entries.values())
         for name, entries in accesses.items()
@@ -167,20 +168,3 @@ def _leakage_per_cycle(nest: Nest) -> float:
         for index, level in enumerate(nest.target.memories)
     )
     return memories + nest.target.mac.leakage_pj * nest.used_instances(nest.mac_index)
-
-
-def _cycles(nest: Nest, accesses: dict[str, dict[Operand, Accesses]]) -> tuple[int, str]:
-    """The largest bound; demand of a port is averaged over the run."""
-    cycles, bound = cycles_of_compute(nest), "compute"
-    for level in nest.target.memories:
-        entries = accesses[level.name].values()
-        read = sum(entry.reads for entry in entries)
-        written = sum(entry.fills + entry.updates for entry in entries)
-        for port, words, bandwidth in (
-            ("read", read, level.read_bandwidth),
-            ("write", written, level.write_bandwidth),
-        ):
-            needed = 0 if bandwidth is None else math.ceil(words / bandwidth)
-            if needed > cycles:
-                cycles, bound = needed, f"{level.name} {port} bandwidth"
-    return cycles, bound

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 
 from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.ports import slowest
 from qmc.cost_models.words import packed_words, rows
 from qmc.layer import Layer, Op, Operand, Precision
 from qmc.targets.target import MemoryLevel, Target
@@ -48,7 +49,8 @@ def streaming_cost(layer: Layer, precision: Precision, target: Target) -> Cost:
     """
     read, written = input_elements(layer), output_elements(layer)
     accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
-    for index, level in enumerate(memories_outside_array(target)):
+    outside = memories_outside_array(target)
+    for index, level in enumerate(outside):
         passes_through = index > 0
         if Operand.I in level.keep:
             accesses[level.name][Operand.I] = _input(level, read, precision, passes_through)
@@ -60,8 +62,9 @@ def streaming_cost(layer: Layer, precision: Precision, target: Target) -> Cost:
     }
     work = operations(layer)
     energy["mac"] = work * target.mac.energy_pj
-    cycles, bound = _cycles(target, accesses, work)
-    leakage = cycles * math.fsum(level.leakage_pj for level in memories_outside_array(target))
+    compute = max(1, math.ceil(work / target.mac.instances))
+    cycles, bound = slowest(compute, outside, accesses)
+    leakage = cycles * math.fsum(level.leakage_pj for level in outside)
     if leakage:
         energy["leakage"] = leakage
     return Cost(
@@ -90,10 +93,9 @@ def output_elements(layer: Layer) -> int:
 
 
 def input_elements(layer: Layer) -> int:
-    """Elements of all inputs together, padding left out; a MUL's second input may be per channel.
+    """Elements of all inputs together, padding left out.
 
-    Raises:
-        AssertionError: the layer has weights.
+    Both inputs of a MUL count at full size, though the second may be one value per channel.
     """
     assert not layer.has_weights, layer.name
     if layer.op in _POOLS:
@@ -129,21 +131,3 @@ def _output(level: MemoryLevel, elements: int, precision: Precision, through: bo
 def _resident(words: int, level: MemoryLevel) -> int:
     """Words held at once: a stream needs no more than a row in a bounded memory."""
     return words if level.depth_words is None else min(words, level.row_words)
-
-
-def _cycles(
-    target: Target, accesses: dict[str, dict[Operand, Accesses]], work: int
-) -> tuple[int, str]:
-    cycles, bound = max(1, math.ceil(work / target.mac.instances)), "compute"
-    for level in memories_outside_array(target):
-        entries = accesses[level.name].values()
-        read = sum(entry.reads for entry in entries)
-        written = sum(entry.fills + entry.updates for entry in entries)
-        for port, words, bandwidth in (
-            ("read", read, level.read_bandwidth),
-            ("write", written, level.write_bandwidth),
-        ):
-            needed = 0 if bandwidth is None else math.ceil(words / bandwidth)
-            if needed > cycles:
-                cycles, bound = needed, f"{level.name} {port} bandwidth"
-    return cycles, bound

@@ -93,7 +93,9 @@ def choose_range(histogram: Histogram, bits: int, method: Calibration) -> Range:
     bins = int(min(_KL_BINS, counts.sum() / _KL_SAMPLES_PER_BIN))
     if bins < 2 << bits:
         return full  # too few values to tell a shape from noise
-    coarse, edges = np.histogram(centres, bins, full, weights=counts)
+    # Zero always has a code of its own; its many counts (ReLU) would only drown the shape.
+    filled = np.abs(centres) > np.diff(centres, append=np.inf).min()
+    coarse, edges = np.histogram(centres[filled], bins, full, weights=counts[filled])
     middles = 0.5 * (edges[1:] + edges[:-1])
     return _search(full, lambda limits: _divergence(middles, coarse, bits, limits))
 

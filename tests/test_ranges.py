@@ -76,3 +76,11 @@ def test_quant_params_represent_zero_and_cover_the_range(
     edges = np.array([low, low + width])
     error = np.abs(params.dequantize(params.quantize(edges)) - edges)
     assert error.max() <= params.scale * 1.001 + 1e-9 * abs(edges).max()
+
+
+def test_kl_keeps_most_of_a_relu6_range() -> None:
+    """Half zeros, a bulk, a spike at 6: the zeros must not pull the range down."""
+    values = np.clip(np.append(gaussian(count=100000) * 3, np.zeros(100000)), 0.0, 6.0)
+    low, high = choose_range(histogram_of(values), 8, Calibration.KL)
+    assert low == 0.0
+    assert high > 5.0

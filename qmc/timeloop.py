@@ -197,10 +197,12 @@ def _kept(level: str, names: object) -> tuple[Operand, ...]:
 
 
 def _factors(level: str, factors: object) -> dict[str, int]:
-    """Factors from ``"C1 M16"``, ``"C=1,M=16"`` or a mapping."""
+    """Factors from ``"C1 M16"``, ``"C=1,M=16"``, a list of such words, or a mapping."""
     text = factors
     if isinstance(factors, dict):
         text = " ".join(f"{dim}={extent}" for dim, extent in factors.items())
+    elif isinstance(factors, list):
+        text = " ".join(map(str, factors))
     words = str(text).replace(",", " ").replace("= ", "=").split()
     pairs = {}
     for word in words:

@@ -15,18 +15,9 @@ from qmc.errors import ModelError, UnsupportedOpError
 from qmc.layer import Layer
 from qmc.network import GivenRange, Network, Parameters, Tensor
 from qmc.passes.absorb_quantization import range_key
+from qmc.passes.grouping import layer_of
 from qmc.passes.read_layer import LayerContext, network_shape, read_layer
 from qmc.passes.relax_expr import bindings, inputs, node_index, op_name, static_shape
-
-
-@dataclass(slots=True)
-class _Extraction:
-    """What has been read so far; ``names`` maps variables of ``main`` to tensor names."""
-
-    names: dict[Any, str] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
-    parameters: dict[str, Parameters] = field(default_factory=dict)
 
 
 class Named(Protocol):
@@ -41,6 +32,43 @@ class Named(Protocol):
         """The model's file, for messages."""
 
 
+@dataclass(slots=True)
+class _Extraction:
+    """What has been read so far.
+
+    Attributes:
+        module: the partitioned module.
+        values: bindings of ``main``.
+        path: the model's file.
+        nodes: (name, output tensor, operator) of the ONNX nodes.
+        weight_bits: width of sub-byte weights by node index.
+        names: tensor names by variable of ``main``.
+        tensors: as in ``Network``.
+        layers: as in ``Network``.
+        parameters: as in ``Network``.
+    """
+
+    module: Any
+    values: Mapping[Any, Any]
+    path: str
+    nodes: tuple[tuple[str, str, str], ...]
+    weight_bits: Mapping[str, int]
+    names: dict[Any, str] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    parameters: dict[str, Parameters] = field(default_factory=dict)
+
+    def add_tensor(self, variable: Any, wanted: str) -> str:
+        """Name the tensor of ``variable``, uniquely."""
+        name, copies = wanted, 1
+        while name in self.tensors:
+            copies += 1
+            name = f"{wanted}_{copies}"
+        self.names[variable] = name
+        self.tensors[name] = Tensor(name, network_shape(static_shape(variable)))
+        return name
+
+
 def extract_network(module: Any, imported: Named | None = None) -> Network:
     """Read a partitioned (or annotated) module.
 
@@ -50,77 +78,98 @@ def extract_network(module: Any, imported: Named | None = None) -> Network:
 
     Raises:
         UnsupportedOpError: a call was taken into no layer, or is outside the rules of its layer.
+        ModelError: nothing is left to compute.
     """
     name, path = (imported.name, str(imported.path)) if imported else ("module", "module")
-    main = module["main"]
-    extraction = _Extraction()
+    main, attrs = module["main"], dict(module.attrs or {})
+    nodes = tuple((str(n), str(t), str(o)) for n, t, o in attrs.get("qmc.nodes", []))
+    bits = {str(key): int(value) for key, value in attrs.get("qmc.weight_bits", {}).items()}
+    interface = {str(key): str(value) for key, value in attrs.get("qmc.interface", {}).items()}
+    extraction = _Extraction(module, bindings(main), path, nodes, bits)
     source = main.params[0]
-    interface = {str(k): str(v) for k, v in (module.attrs or {}).get("qmc.interface", {}).items()}
-    extraction.names[source] = interface.get("input", source.name)
-    _add_tensor(extraction, source)
-    for variable, value in bindings(main).items():
-        _read_binding(extraction, module, path, variable, value)
-    result = extraction.names[main.body.body]
+    extraction.add_tensor(source, interface.get("input", source.name))
+    for variable, value in extraction.values.items():
+        _read_binding(extraction, variable, value)
+    if not extraction.layers:
+        raise ModelError(path, "computes nothing: its output is its input")
     network = Network(
         name=name,
         tensors=extraction.tensors,
         layers=tuple(extraction.layers),
         parameters=extraction.parameters,
         input=extraction.names[source],
-        output=result,
-        given_ranges=_given_ranges(module, extraction),
+        output=extraction.names[main.body.body],
+        given_ranges=_given_ranges(attrs, extraction.names),
     )
-    if not network.layers:
-        raise ModelError(path, "has no layers")
-    return _with_output_name(network, interface.get("output", result))
+    return _with_output_name(network, interface.get("output", network.output))
 
 
-def _read_binding(
-    extraction: _Extraction, module: Any, path: str, variable: Any, value: Any
-) -> None:
+def _read_binding(extraction: _Extraction, variable: Any, value: Any) -> None:
     if isinstance(value, tvm.ir.Var):
         extraction.names[variable] = extraction.names[value]
         return
-    function = _composite(module, value)
+    function = _composite(extraction.module, value)
     if function is None:
-        node, operator = _node_name(module, variable), op_name(value) or type(value).__name__
-        rule = "has no integer form here; see the list of supported layers in the documentation"
-        raise UnsupportedOpError(path, node, operator.removeprefix("relax."), rule)
-    names = [extraction.names[argument] for argument in value.args]
-    context = LayerContext(
-        path=path,
-        name=str(function.attrs["qmc.layer"]),
-        inputs=dict(zip(function.params, names, strict=True)),
-        output=_tensor_name(module, variable),
-        source=_source_names(module, function),
-        weight_bits={str(k): int(v) for k, v in module.attrs.get("qmc.weight_bits", {}).items()},
-        may_vanish=_may_vanish(module, variable, value),
-    )
+        raise _no_layer(extraction, variable, value)
+    context = _context(extraction, variable, value, function)
     shape = static_shape(variable)
     if shape[0] != 1 or not 2 <= len(shape) <= 4:
-        rule = f"result {list(shape)}; allowed: batch 1, 2 to 4 dimensions"
-        operator = str(function.attrs["Composite"]).removeprefix("qmc.")
-        raise context.unsupported(operator, rule)
+        raise context.unsupported(f"result {list(shape)}; allowed: batch 1, 2 to 4 dimensions")
     layer, parameters = read_layer(function, context)
     if layer is None:  # moves nothing
-        extraction.names[variable] = names[0]
+        extraction.names[variable] = extraction.names[value.args[0]]
         return
-    extraction.layers.append(layer)
+    output = extraction.add_tensor(variable, layer.output)
+    extraction.layers.append(replace(layer, output=output))
     if parameters is not None:
         extraction.parameters[layer.name] = parameters
-    extraction.names[variable] = layer.output
-    _add_tensor(extraction, variable)
 
 
-def _may_vanish(module: Any, variable: Any, call: Any) -> bool:
+def _no_layer(extraction: _Extraction, variable: Any, value: Any) -> UnsupportedOpError:
+    """The error for a call outside all composites; names the node that it helps to compute."""
+    operator = op_name(value).removeprefix("relax.") or type(value).__name__
+    later = list(extraction.values)
+    later = later[later.index(variable) :]
+    index = next((i for v in later if (i := node_index(v.name)) is not None), None)
+    node, rule = variable.name, "this use has no integer form"
+    if index is not None and extraction.nodes:
+        node, _, operator = extraction.nodes[index]
+        rule = f"{rule} (operands {_operand_shapes(value)})"
+    return UnsupportedOpError(extraction.path, node, operator, rule)
+
+
+def _operand_shapes(value: Any) -> str:
+    arguments = value.args if isinstance(value, tvm.ir.Call) else []
+    tensors = [a for a in arguments if isinstance(a.ty, relax.TensorType)]
+    return ", ".join(str(list(static_shape(tensor))) for tensor in tensors)
+
+
+def _context(extraction: _Extraction, variable: Any, call: Any, function: Any) -> LayerContext:
+    nodes = extraction.nodes
+    sources = [nodes[int(i)] for i in function.attrs["qmc.sources"]] if nodes else []
+    name = str(function.attrs["qmc.layer"])
+    kind = str(function.attrs["Composite"]).removeprefix("qmc.")
+    index = node_index(variable.name)
+    return LayerContext(
+        path=extraction.path,
+        name=name,
+        operator=next((operator for node, _, operator in sources if node == name), kind),
+        inputs={p: extraction.names[a] for p, a in zip(function.params, call.args, strict=True)},
+        output=variable.name if index is None or not nodes else nodes[index][1],
+        source=tuple(node for node, _, _ in sources),
+        weight_bits=extraction.weight_bits,
+        may_vanish=_may_vanish(extraction, variable, call),
+    )
+
+
+def _may_vanish(extraction: _Extraction, variable: Any, call: Any) -> bool:
     """Whether nothing minds the number of dimensions: dense layers flatten what they read."""
-    if len(static_shape(variable)) == len(static_shape(call.args[0])):
+    before, after = network_shape(static_shape(call.args[0])), network_shape(static_shape(variable))
+    if len(before) == len(after):
         return True
-    if len(static_shape(variable)) != 2:
-        return len(static_shape(call.args[0])) == 3 or len(static_shape(variable)) == 3
-    readers = [v for v in bindings(module["main"]).values() if variable in inputs(v)]
-    functions = [_composite(module, reader) for reader in readers]
-    return all(
+    readers = [value for value in extraction.values.values() if variable in inputs(value)]
+    functions = [_composite(extraction.module, reader) for reader in readers]
+    return len(after) == 2 and all(
         isinstance(reader, tvm.ir.Var)
         or (function is not None and function.attrs["Composite"] == "qmc.dense")
         for reader, function in zip(readers, functions, strict=True)
@@ -131,45 +180,14 @@ def _composite(module: Any, value: Any) -> Any | None:
     if not (isinstance(value, tvm.ir.Call) and isinstance(value.op, tvm.ir.GlobalVar)):
         return None
     function = module[value.op]
-    is_ours = (
-        isinstance(function, relax.Function)
-        and function.attrs
-        and str(function.attrs.get("Composite", "")).startswith("qmc.")
-    )
-    return function if is_ours else None
+    return function if layer_of(function) else None
 
 
-def _nodes(module: Any) -> list[tuple[str, str]]:
-    return [(str(n), str(t)) for n, t in (module.attrs or {}).get("qmc.nodes", [])]
-
-
-def _node_name(module: Any, variable: Any) -> str:
-    index = node_index(variable.name)
-    return variable.name if index is None else _nodes(module)[index][0]
-
-
-def _tensor_name(module: Any, variable: Any) -> str:
-    index = node_index(variable.name)
-    nodes = _nodes(module)
-    return variable.name if index is None or not nodes else nodes[index][1]
-
-
-def _source_names(module: Any, function: Any) -> tuple[str, ...]:
-    nodes = _nodes(module)
-    sources = [int(index) for index in function.attrs["qmc.sources"]]
-    return tuple(nodes[index][0] for index in sources) if nodes else ()
-
-
-def _add_tensor(extraction: _Extraction, variable: Any) -> None:
-    name = extraction.names[variable]
-    extraction.tensors[name] = Tensor(name, network_shape(static_shape(variable)))
-
-
-def _given_ranges(module: Any, extraction: _Extraction) -> Mapping[str, GivenRange]:
+def _given_ranges(attrs: Mapping[str, Any], names: Mapping[Any, str]) -> Mapping[str, GivenRange]:
     """Quantization that came with the model, of the tensors that are still there."""
-    table = (module.attrs or {}).get("qmc.given_ranges", {})
+    table = attrs.get("qmc.given_ranges", {})
     ranges: dict[str, GivenRange] = {}
-    for variable, tensor in extraction.names.items():
+    for variable, tensor in names.items():
         text = table.get(range_key(variable.name))
         if text is not None and tensor not in ranges:
             bits, scale, zero_point = json.loads(str(text))

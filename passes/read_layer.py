@@ -35,6 +35,7 @@ class LayerContext:
     Attributes:
         path: the model's file, for messages.
         name: of the layer.
+        operator: of the ONNX node, for messages.
         inputs: tensor names by parameter of the composite function.
         output: tensor name.
         source: names of the ONNX nodes.
@@ -44,15 +45,16 @@ class LayerContext:
 
     path: str
     name: str
+    operator: str
     inputs: Mapping[Any, str]
     output: str
     source: tuple[str, ...]
     weight_bits: Mapping[str, int]
     may_vanish: bool
 
-    def unsupported(self, operator: str, rule: str) -> UnsupportedOpError:
-        """The error that names this layer, the operator and the broken rule."""
-        return UnsupportedOpError(self.path, self.name, operator.removeprefix("relax."), rule)
+    def unsupported(self, rule: str) -> UnsupportedOpError:
+        """The error that names this layer, its operator and the broken rule."""
+        return UnsupportedOpError(self.path, self.name, self.operator, rule)
 
     def layer(
         self, op: Op, bounds: LoopBounds, operands: Sequence[Any] | None = None, **fields: Any
@@ -131,7 +133,7 @@ def _conv(function: Any, calls: list[Any], context: LayerContext) -> Result:
 def _dense(function: Any, calls: list[Any], context: LayerContext) -> Result:
     call = next(c for c in calls if op_name(c) == "relax.matmul")
     if len(static_shape(call)) != 2:
-        raise context.unsupported("matmul", f"result {static_shape(call)}; allowed: (1, features)")
+        raise context.unsupported(f"result {static_shape(call)}; allowed: (1, features)")
     weights, given = read_weights(call.args[1], bindings(function), context)
     weights = np.ascontiguousarray(weights.T)[:, :, None, None]
     if given is not None:
@@ -147,7 +149,7 @@ def _add(function: Any, calls: list[Any], context: LayerContext) -> Result:
     first, second = (static_shape(operand) for operand in operands)
     if first != second or inputs(calls[0]) != operands:
         rule = f"operands {first} and {second}; allowed: two activations of one shape"
-        raise context.unsupported("add", rule)
+        raise context.unsupported(rule)
     return context.layer(Op.ADD, _pointwise(first), operands, clamp=_clamp(calls)), None
 
 
@@ -157,14 +159,14 @@ def _mul(function: Any, calls: list[Any], context: LayerContext) -> Result:
     channels = (*first[:2], *(1 for _ in first[2:]))
     if second not in (first, channels) or len(inputs(calls[0])) != 2:
         rule = f"operands {first} and {second}; allowed: activations, equal or one (N, C, 1, 1)"
-        raise context.unsupported("multiply", rule)
+        raise context.unsupported(rule)
     return context.layer(Op.MUL, _pointwise(first), operands), None
 
 
 def _concat(function: Any, calls: list[Any], context: LayerContext) -> Result:
     shape = static_shape(calls[0])
     if int(calls[0].attrs.axis) % len(shape) != 1:
-        raise context.unsupported("concat", f"axis {calls[0].attrs.axis}; allowed: 1 (channels)")
+        raise context.unsupported(f"axis {calls[0].attrs.axis}; allowed: 1 (channels)")
     return context.layer(Op.CONCAT, _pointwise(shape), inputs(calls[0])), None
 
 
@@ -181,7 +183,7 @@ def _pool(op: Op) -> Callable[[Any, list[Any], LayerContext], Result]:
             rule = (
                 "count_include_pad with a window beyond the pads (ceil_mode); allowed: one of both"
             )
-            raise context.unsupported("avg_pool2d", rule)
+            raise context.unsupported(rule)
         bounds = LoopBounds(G=channels, P=height, Q=width, R=rows, S=columns)
         layer = context.layer(
             op,
@@ -232,7 +234,7 @@ def _softmax(function: Any, calls: list[Any], context: LayerContext) -> Result:
     shape = static_shape(calls[0])
     axis = int(calls[0].attrs.axis) % len(shape)
     if axis != 1 and math.prod(shape[1:]) != shape[axis]:
-        raise context.unsupported("softmax", f"axis {axis}; allowed: 1 (channels)")
+        raise context.unsupported(f"axis {axis}; allowed: 1 (channels)")
     return context.layer(Op.SOFTMAX, _pointwise(shape)), None
 
 
@@ -243,7 +245,7 @@ def _reshape(function: Any, calls: list[Any], context: LayerContext) -> Result:
         rule = (
             f"{list(source)} to {list(target)}; allowed: one transpose of 2 to 4 axes and a reshape"
         )
-        raise context.unsupported(op_name(calls[-1]), rule)
+        raise context.unsupported(rule)
     if movement.is_identity(network_shape(target)) and context.may_vanish:
         return None, None
     return context.layer(Op.RESHAPE, _pointwise(target), perm=movement.perm), None

@@ -65,8 +65,12 @@ class CallRewriter(PyExprMutator):  # type: ignore[misc]
 
     def _with_constants(self, call: Any) -> Any:
         """Variables that hold a constant replaced by it, so that matching sees constants."""
-        arguments = [self.value(a) if constant(self.value(a)) is not None else a for a in call.args]
-        if all(new is old for new, old in zip(arguments, call.args, strict=True)):
+        held = [self.value(a) if isinstance(a, tvm.ir.Var) else a for a in call.args]
+        arguments = [
+            value if constant(value) is not None else argument
+            for value, argument in zip(held, call.args, strict=True)
+        ]
+        if all(new.same_as(old) for new, old in zip(arguments, call.args, strict=True)):
             return call
         return self.builder_.normalize(tvm.ir.Call(call.op, arguments, call.attrs))
 

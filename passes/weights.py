@@ -34,7 +34,7 @@ def read_weights(
     if value is not None:
         return value.astype(np.float32), None
     if op_name(call) != "relax.dequantize":
-        raise context.unsupported("weights", "must be constant")
+        raise context.unsupported("weights must be constant")
     index = node_index(getattr(expr, "name", ""))
     bits = context.weight_bits.get(str(index), 8)
     given = _given(call, bits, context)
@@ -51,10 +51,10 @@ def _output_axis(codes: Array) -> int:
 def _given(call: Any, bits: int, context: LayerContext) -> GivenWeights:
     codes, scale, zero = (constant(argument) for argument in call.args)
     if codes is None or scale is None or zero is None:
-        raise context.unsupported("dequantize", "weights, scale and zero point must be constant")
+        raise context.unsupported("weights, scale and zero point must be constant")
     axis = _output_axis(codes)
     if scale.size > 1 and int(call.attrs.axis) % codes.ndim != axis:
-        raise context.unsupported("dequantize", "weight scales must be per output channel")
+        raise context.unsupported("weight scales must be per output channel")
     channels = codes.shape[axis]
     shape = [1] * codes.ndim
     shape[axis] = -1
@@ -63,7 +63,7 @@ def _given(call: Any, bits: int, context: LayerContext) -> GivenWeights:
     low, high = int(shifted.min()), int(shifted.max())
     if low < -128 or high > 127:
         rule = f"weights minus zero point reach {low}..{high}; allowed: -128..127"
-        raise context.unsupported("dequantize", rule)
+        raise context.unsupported(rule)
     needed = next(b for b in range(2, 9) if -(1 << (b - 1)) <= low and high < 1 << (b - 1))
     scales = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float64)
     return GivenWeights(shifted.astype(np.int8), scales, max(bits, needed))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmc.errors import VersionError
+from qmc.errors import ModelError, VersionError
 from qmc.network import Network
 from qmc.onnx_checks import read_model
 from qmc.onnx_folding import fold_model
@@ -76,12 +76,15 @@ def import_onnx(path: Path | str) -> Imported:
     check_versions()
     from qmc.relax_importer import to_relax
 
-    model = fold_model(path, read_model(path))
+    try:
+        model = fold_model(path, read_model(path))
+        module = to_relax(path, model)
+    except UnicodeDecodeError:  # protobuf decodes strings when they are read
+        raise ModelError(path, "holds a name that is not UTF-8 text") from None
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     source = next(value.name for value in graph.input if value.name not in constants)
     nodes = tuple((node.name, node.output[0]) for node in graph.node)
-    module = to_relax(path, model)
     return Imported(module, path, network_name(path), source, graph.output[0].name, nodes)
 
 

@@ -1,8 +1,8 @@
 """TVM's ONNX importer with what it lacks: node names, sub-byte weights, plain Clip, Pad and pools.
 
 Every node's result is bound to a variable ``n<index>_<name>``; the module attribute ``qmc.nodes``
-lists [node name, output tensor name] by index. Variable names are all that survives TVM's passes,
-so they carry the index and the table carries the names, whatever characters these hold.
+lists [node name, output tensor name, operator] by index. Variable names are all that survives TVM's
+passes, so they carry the index, and the table carries the names, whatever characters these hold.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def to_relax(path: Path, model: ModelProto) -> Any:
         except Exception as error:  # TVM raises whatever its C++ throws
             importer.close()
             raise ModelError(path, f"cannot be imported: {_first_line(error)}") from None
-    nodes = [[node.name, node.output[0]] for node in model.graph.node]
+    nodes = [[node.name, node.output[0], node.op_type] for node in model.graph.node]
     interface = {"input": importer._input_names[0], "output": model.graph.output[0].name}
     return module.with_attrs(
         {

@@ -64,6 +64,12 @@ def test_other_content_is_refused(tmp_path: Path, content: bytes) -> None:
     refused(path, "is not an ONNX file")
 
 
+def test_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(small_model().SerializeToString().replace(b"conv", b"c\xffnv"))
+    refused(path, "not UTF-8")
+
+
 def test_every_truncation_is_refused_in_one_line(tmp_path: Path) -> None:
     whole = small_model().SerializeToString()
     path = tmp_path / "m.onnx"
@@ -242,7 +248,7 @@ def _conv_attribute(**attributes: object) -> Change:
         (_node("Erf"), "node 'odd': operator Erf: is not supported; allowed: Add"),
         (_node("NoSuchOperator"), "operator NoSuchOperator: is not supported"),
         (_node("Relu", "com.example"), "operator Relu: domain 'com.example'"),
-        (_node("Softmax", axis=3), "node 'odd': operator softmax: axis 3"),
+        (_node("Softmax", axis=3), "node 'odd': operator Softmax: axis 3"),
         (_node("Transpose", perm=[1, 0, 2, 3]), r"result \[4, 1, 6, 5\]; allowed: batch 1"),
         (_conv_attribute(group=0), "with 0 groups|not valid"),
         (_conv_attribute(group=-1), "with -1 groups|not valid"),
@@ -268,18 +274,21 @@ def test_activation_as_weights_is_refused(tmp_path: Path) -> None:
     g = OnnxGraph((1, 1))
     square = g.node("MatMul", "x", g.random(1, 1), name="first")
     t = g.node("MatMul", square, g.node("Tanh", "x"), name="attention")
-    refused(g.save(t, tmp_path), "node 'attention': operator weights: must be constant")
+    refused(g.save(t, tmp_path), "node 'attention': operator MatMul: weights must be constant")
 
 
 def test_add_of_different_shapes_is_refused(tmp_path: Path) -> None:
     g = OnnxGraph((1, 3, 4, 5))
     t = g.node("Add", "x", g.node("GlobalAveragePool", "x"), name="sum")
-    refused(g.save(t, tmp_path), r"node 'sum': operator add: operands .* of one shape")
+    refused(g.save(t, tmp_path), r"node 'sum': operator Add: operands .* of one shape")
 
 
 def test_constant_that_varies_over_the_image_is_refused(tmp_path: Path) -> None:
     g = OnnxGraph((1, 3, 4, 5))
-    refused(g.save(g.node("Mul", "x", g.random(4, 5), name="mask"), tmp_path), "node 'mask'")
+    refused(
+        g.save(g.node("Mul", "x", g.random(4, 5), name="mask"), tmp_path),
+        "node 'mask': operator Mul",
+    )
 
 
 def test_channel_shuffle_is_refused(tmp_path: Path) -> None:

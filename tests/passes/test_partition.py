@@ -16,7 +16,7 @@ W, BIAS = ramp(2, 3, 1, 2), ramp(1, 2, 1, 1)
 def test_conv_bias_and_clamp_become_one_composite() -> None:
     @I.ir_module
     class Before:
-        I.module_attrs({"qmc.nodes": [["first/conv", "t0"], ["first relu", "t1"]]})
+        I.module_attrs({"qmc.nodes": [["first/conv", "t0", "Conv"], ["first relu", "t1", "Relu"]]})
 
         @R.function
         def main(x: R.Tensor((1, 3, 4, 5), "float32")):
@@ -30,7 +30,7 @@ def test_conv_bias_and_clamp_become_one_composite() -> None:
 
     @I.ir_module
     class Expected:
-        I.module_attrs({"qmc.nodes": [["first/conv", "t0"], ["first relu", "t1"]]})
+        I.module_attrs({"qmc.nodes": [["first/conv", "t0", "Conv"], ["first relu", "t1", "Relu"]]})
 
         @R.function(private=True)
         def qmc_conv_n1_relu(x: R.Tensor((1, 3, 4, 5), "float32")):

@@ -18,7 +18,7 @@ from typing import Any
 from qmc.errors import DataError, MappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Loop, Mapping
-from qmc.targets.target import Target
+from qmc.targets.target import MemoryLevel, Target
 from qmc.yaml_input import read_yaml
 
 _DIMS = {
@@ -137,13 +137,11 @@ def read_mapping(entries: Sequence[Any], layer: Layer, target: Target) -> Mappin
         dims["C"] = LoopDim.G
     loops: dict[tuple[str, bool], list[Loop]] = {}
     for block, home in _outermost_first(blocks, known, layer):
-        if block.kind == "datatype":
-            continue
-        spatial = block.kind == "spatial"
-        if block.level not in known and not spatial:
-            _require_still(layer, block)
-            continue
-        loops.setdefault((home, spatial), []).extend(_loops(layer, block, home, dims))
+        if block.level not in known:
+            _require_dummy(layer, block, known)
+        if block.kind != "datatype":
+            found = _loops(layer, block, target.memory(home), dims)
+            loops.setdefault((home, block.kind == "spatial"), []).extend(found)
     ordered = [
         loop
         for name in known
@@ -240,14 +238,19 @@ def _sorted_outermost_first(blocks: list[_Block], known: list[str]) -> list[_Blo
     return blocks[::-1] if reverse else blocks
 
 
-def _require_still(layer: Layer, block: _Block) -> None:
-    if any(extent > 1 for extent in block.factors.values()):
+def _require_dummy(layer: Layer, block: _Block, known: list[str]) -> None:
+    """A level that the target lacks may fan out, nothing else."""
+    steps = block.kind == "temporal" and any(extent > 1 for extent in block.factors.values())
+    if steps or block.keep:
+        what = "steps in time" if steps else "keeps data"
         raise MappingError(
-            layer.name, block.level, "a level the target does not have steps in time"
+            layer.name,
+            block.level,
+            f"no such level, but it {what}; levels of the target: {', '.join(known)}",
         )
 
 
-def _loops(layer: Layer, block: _Block, home: str, dims: Dict[str, LoopDim]) -> list[Loop]:
+def _loops(layer: Layer, block: _Block, home: MemoryLevel, dims: Dict[str, LoopDim]) -> list[Loop]:
     """The loops of a block, outermost first."""
     order = list(block.permutation)
     order += [dim for dim in _DIMS if dim not in order]
@@ -256,12 +259,17 @@ def _loops(layer: Layer, block: _Block, home: str, dims: Dict[str, LoopDim]) -> 
         extent = block.factors.get(dim, 1)
         if extent == 0:
             raise MappingError(layer.name, block.level, f"factor {dim}0: write the extent out")
-        axis = None
-        if block.kind == "spatial":
-            axis = "x" if block.split is None or position < block.split else "y"
+        axis = _axis(block, position, home) if block.kind == "spatial" else None
         if extent > 1:
-            loops.append(Loop(dims[dim], extent, home, axis))
+            loops.append(Loop(dims[dim], extent, home.name, axis))
     return loops[::-1]
+
+
+def _axis(block: _Block, position: int, home: MemoryLevel) -> str:
+    """Dims before the split lie along x; where the machine has one axis only, it is that one."""
+    if home.fanout_x == 1 or home.fanout_y == 1:
+        return "y" if home.fanout_x == 1 else "x"
+    return "x" if block.split is None or position < block.split else "y"
 
 
 def _read_keep(blocks: list[_Block], target: Target) -> tuple[Keep, ...]:

@@ -86,6 +86,17 @@ def test_timeloop_mapping_becomes_loops_outermost_first(entries: list[dict[str, 
     assert kept["weights_spad"] == {Operand.W}  # not in the file: what the target says
 
 
+def test_machine_with_one_axis_needs_no_split() -> None:
+    entries = [
+        {"target": "PEInputBuffer", "type": "spatial", "factors": "M4"},
+        {"target": "GlobalBuffer", "type": "spatial", "factors": "M2", "split": 0},
+        {"target": "DRAM", "type": "temporal", "factors": "M1 C4 P6 Q10 S3"},
+    ]
+    mapping = read_mapping(entries, read_problem(PROBLEM), load_target("simba"))
+    axes = {loop.level: loop.spatial for loop in mapping.loops if loop.spatial}
+    assert axes == {"PEInputBuffer": "y", "GlobalBuffer": "x"}
+
+
 def test_timeloop_mapping_is_read_from_yaml_and_json(tmp_path: Path) -> None:
     layer, target = read_problem(PROBLEM), load_target("eyeriss")
     expected = read_mapping(TIMELOOP, layer, target)
@@ -107,7 +118,12 @@ def test_timeloop_mapping_is_read_from_yaml_and_json(tmp_path: Path) -> None:
         ({"target": "DRAM", "type": "temporal", "factors": "C*"}, DataError, "found 'C.'; allowed"),
         ({"target": "DRAM", "type": "temporal", "permutation": "CC"}, DataError, "each of N M C"),
         ({"target": "DRAM", "type": "datatype", "keep": ["All"]}, DataError, "keep: found .'All'"),
-        ({"target": "L", "type": "temporal", "factors": "C3"}, MappingError, "steps in time"),
+        (
+            {"target": "L", "type": "temporal", "factors": "C3"},
+            MappingError,
+            "it steps in time; lev",
+        ),
+        ({"target": "L", "type": "datatype", "keep": ["Inputs"]}, MappingError, "it keeps data; l"),
         ({"target": "DRAM", "type": "temporal", "factors": "C0"}, MappingError, "factor C0"),
     ],
 )

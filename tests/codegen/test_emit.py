@@ -76,7 +76,7 @@ def random_conv(net: Builder, source: str, rng: np.random.Generator) -> str:
     )
 
 
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(st.integers(0, 1 << 30))
 def test_random_layers_and_mappings_equal_reference(seed: int) -> None:
     builder = random_layers(seed, 8)

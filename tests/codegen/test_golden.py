@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from qmc.codegen import make_program
-from qmc.layer import LoopDim, Operand, Op
+from qmc.layer import LoopDim, Op, Operand
 from qmc.mapping import Keep, Loop, Mapping
 from tests.codegen.networks import Builder
 

@@ -55,5 +55,6 @@ def test_published_words_and_energy_are_reproduced(
     assert (w.utilized_words, w.reads) == weights
     assert (i.utilized_words, i.reads) == inputs
     assert (o.utilized_words, o.reads, o.updates) == outputs
-    assert cost.energy_pj == pytest.approx(energy_pj, abs=0.006)
+    # The results print energies per operand and access with two decimals.
+    assert cost.energy_pj == pytest.approx(energy_pj, abs=0.02)
     assert cost.cycles == 144

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -78,8 +77,7 @@ def test_wheel_from_sdist_equals_wheel_from_checkout(
     checkout: Path, wheel: Path, tmp_path: Path
 ) -> None:
     sdist = build("sdist", checkout, tmp_path / "sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xf", str(sdist), "-C", str(tmp_path)], check=True)
     source = tmp_path / sdist.name.removesuffix(".tar.gz")
     assert wheel_names(build("wheel", source, tmp_path / "wheel")) == wheel_names(wheel)
 

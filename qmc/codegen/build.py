@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +64,16 @@ def compile_folder(
     program: Path,
     flags: Sequence[str] = ("-O3",),
     compiler: str | None = None,
+    jobs: int | None = None,
 ) -> Path:
     """Compile all C files of an emitted folder into ``program``.
 
     Args:
-        folder: where :func:`write_files` put them.
+        folder: where :func:`write_files` put them; nothing is written there but ``program``.
         program: path of the executable.
         flags: optimization, sanitizers, ``-DQMC_TRACE`` and the like.
         compiler: path or name; None finds one.
+        jobs: compilers to run side by side; None takes one for each core.
 
     Returns:
         ``program``.
@@ -77,10 +81,18 @@ def compile_folder(
     Raises:
         BuildError: no compiler, or it reports an error or a warning.
     """
-    sources = sorted(path.name for path in folder.glob("*.c"))
-    sources += sorted(f"kernels/{path.name}" for path in (folder / "kernels").glob("*.c"))
-    command = [compiler or find_compiler(), *STRICT, *flags, "-I.", *sources]
-    run_command([*command, "-o", str(program.resolve())], folder)
+    command = [compiler or find_compiler(), *flags]
+    sources = sorted(path for part in ("", "kernels") for path in (folder / part).glob("*.c"))
+    with tempfile.TemporaryDirectory(prefix="qmc-build-") as name:
+        objects = [str(Path(name) / f"{i}.o") for i in range(len(sources))]
+
+        def compile_one(source: Path, target: str) -> None:
+            place = str(source.relative_to(folder))
+            run_command([*command, *STRICT, "-I.", "-c", place, "-o", target], folder)
+
+        with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+            list(pool.map(compile_one, sources, objects))
+        run_command([*command, *objects, "-o", str(program.resolve())], folder)
     return program
 
 

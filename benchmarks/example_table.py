@@ -46,7 +46,7 @@ def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description="The README's table of results.")
     parser.add_argument("--target", default="simba")
-    parser.add_argument("--schemes", nargs="+", default=["w8a8", "w6a8", "w4a8", "w4a4", "w3a8"])
+    parser.add_argument("--schemes", nargs="+", default=["w8a8", "w6a6", "w5a5", "w4a8", "w4a4"])
     arguments = parser.parse_args()
     lines = [f"| {COLUMNS} |", "|---" + "|---:" * COLUMNS.count("|") + "|"]
     with tempfile.TemporaryDirectory() as folder:

@@ -67,7 +67,8 @@ def _layers_and_pairs(main: Any) -> tuple[dict[Any, Linear], list[tuple[Any, Any
 
     layers: dict[Any, Linear] = {}
     for variable, value in values.items():
-        found = match_linear(lookup, variable)
+        is_alias = isinstance(value, tvm.ir.Var)  # the function's result
+        found = None if is_alias else match_linear(lookup, variable)
         if found is not None:
             if op_name(value) == "relax.add" and uses[value.args[0]] == 1:
                 layers.pop(value.args[0], None)

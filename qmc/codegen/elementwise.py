@@ -36,30 +36,31 @@ def print_elementwise(
                 _print_concat(writer, integer, sources)
             case Op.SOFTMAX:
                 _print_softmax(writer, integer, result, prefix)
+            case Op.LOOKUP:
+                with writer.loop("c", result.channels):
+                    code = f"{prefix}_table[pixel0[c]]"
+                    writer.line(f"qmc_put(row, c, {code}, {integer.output.bits});")
             case _:
                 with writer.loop("c", result.channels):
-                    writer.line(f"int64_t code = {_code(integer, prefix)};")
+                    writer.line(f"int64_t code = {_code(integer)};")
                     _print_put(writer, integer, "c", "code")
 
 
-def _code(integer: IntegerLayer, prefix: str) -> str:
-    match integer.layer.op:
-        case Op.ADD:
-            a, b = integer.rescales
-            assert a.shift == b.shift
-            return (
-                f"(INT64_C({a.multiplier})*pixel0[c] + INT64_C({b.multiplier})*pixel1[c]"
-                f" + INT64_C({a.offset + b.offset})) >> {a.shift}"
-            )
-        case Op.MUL:
-            scale = integer.rescales[0]
-            za, zb = (quant.zero_point for quant in integer.inputs)
-            return (
-                f"qmc_rescale((pixel0[c] - {za}) * (pixel1[c] - {zb}), {scale.multiplier}, "
-                f"INT64_C({scale.offset}), {scale.shift})"
-            )
-        case _:
-            return f"{prefix}_table[pixel0[c]]"
+def _code(integer: IntegerLayer) -> str:
+    if integer.layer.op is Op.ADD:
+        a, b = integer.rescales
+        assert a.shift == b.shift
+        return (
+            f"(INT64_C({a.multiplier})*pixel0[c] + INT64_C({b.multiplier})*pixel1[c]"
+            f" + INT64_C({a.offset + b.offset})) >> {a.shift}"
+        )
+    assert integer.layer.op is Op.MUL
+    scale = integer.rescales[0]
+    za, zb = (quant.zero_point for quant in integer.inputs)
+    return (
+        f"qmc_rescale((pixel0[c] - {za}) * (pixel1[c] - {zb}), {scale.multiplier}, "
+        f"INT64_C({scale.offset}), {scale.shift})"
+    )
 
 
 def _print_put(writer: Writer, integer: IntegerLayer, index: str, code: str) -> None:

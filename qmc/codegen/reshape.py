@@ -41,8 +41,6 @@ def _print_loops(
     writer.line(
         f"int code = qmc_get(input0 + ({pixel})*{row_bytes(source.channels, bits)}, i1, {bits});"
     )
-    writer.line(
-        f"qmc_put(output + at % {result.pixels} * {row}, at / {result.pixels}, "
-        f"qmc_clamp(code, {integer.low}, {integer.high}), {integer.output.bits});"
-    )
+    place = f"output + at % {result.pixels} * {row}, at / {result.pixels}"
+    writer.line(f"qmc_put({place}, code, {integer.output.bits});")
     writer.line("at++;")

@@ -9,12 +9,13 @@ void net_l000_layer0(const uint8_t *input0, uint8_t *restrict output, int32_t *r
     uint8_t *const restrict pixel = (uint8_t *)(scratch + 5);
     for (int p = 0; p < 2; p++) {
         for (int q = 0; q < 3; q++) {
-            int count = 0;
             uint8_t *row = output + (p*3 + q)*2;
+            int count = 0;
             memset(acc, 0, 5 * sizeof(int32_t));
             for (int r = 0; r < 2; r++) {
                 for (int s = 0; s < 2; s++) {
-                    int h = p*2 + r*1 - 0, w = q*1 + s*1 - 0;
+                    int h = p*2 + r;
+                    int w = q + s;
                     if (h < 0 || h >= 4 || w < 0 || w >= 3) {
                         continue;
                     }
@@ -34,8 +35,7 @@ void net_l000_layer0(const uint8_t *input0, uint8_t *restrict output, int32_t *r
                 shift = 26;
             }
             for (int c = 0; c < 5; c++) {
-                int64_t code = qmc_rescale(acc[c], multiplier, offset, shift);
-                qmc_put(row, c, qmc_clamp(code, 0, 7), 3);
+                qmc_put(row, c, qmc_clamp(qmc_rescale(acc[c], multiplier, offset, shift), 0, 7), 3);
             }
         }
     }

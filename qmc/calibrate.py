@@ -12,7 +12,7 @@ import numpy as np
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.errors import DataError
 from qmc.layer import Layer
-from qmc.network import Network, Parameters
+from qmc.network import Network
 from qmc.observe import Inputs, Statistics, observe
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
@@ -82,17 +82,15 @@ def _weight_scheme(
         return WeightScheme(given.bits, tuple(given.scales.tolist())), 0
     scales = least_error_scales(parameters.weights, bits)
     floors = least_legal_scales(parameters.bias, tensors[layer.inputs[0]], tensors[layer.output])
-    raised = int(np.count_nonzero((scales < floors) & _has_weights(parameters)))
-    scheme = WeightScheme(bits, tuple(np.maximum(scales, floors).tolist()))
+    raised = int(np.count_nonzero((scales > 0.0) & (scales < floors)))
+    legal = np.maximum(scales, floors)
+    legal[legal == 0.0] = 1.0  # no weights, no bias: any scale will do
+    scheme = WeightScheme(bits, tuple(legal.tolist()))
     if layer.inputs[0] in stats:
         mean = stats[layer.inputs[0]].mean
         bias = corrected_bias(layer, parameters, scheme, mean)
         scheme = WeightScheme(bits, scheme.scales, bias)
     return scheme, raised
-
-
-def _has_weights(parameters: Parameters) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    return np.asarray(parameters.weights.reshape(len(parameters.weights), -1).any(axis=1))
 
 
 def _raised_note(raised: Mapping[str, int]) -> str:

@@ -14,6 +14,8 @@ from qmc.windows import windows
 
 Reals = NDArray[np.float64]
 
+#: A channel whose scale would be below this counts as zeros; float32 is subnormal soon after.
+_LEAST_SCALE = 1e-36
 #: Scales tried, as fractions of the one that clips nothing.
 _RATIOS = np.linspace(0.25, 1.0, 61)
 #: Least ratio input scale * weight scale / output scale, so that the requantization's affine form
@@ -31,20 +33,21 @@ def least_error_scales(weights: NDArray[np.float32], bits: int) -> Reals:
         bits: 2 to 8.
 
     Returns:
-        (G*K,) float64; 1 for a channel of zeros.
+        (G*K,) float64; 0 for a channel of zeros, which any scale represents.
     """
     rows = weights.reshape(len(weights), -1)
     top = 1 << (bits - 1)
     widest = np.abs(rows).max(axis=1).astype(np.float64) / (top - 1)
-    widest[widest < np.finfo(np.float32).tiny] = 1.0
-    best, least = widest, np.full(len(rows), np.inf)
+    dead = widest < _LEAST_SCALE
+    usable = np.where(dead, 1.0, widest)
+    best, least = usable, np.full(len(rows), np.inf)
     for ratio in _RATIOS[::-1]:
-        scales = widest * ratio
+        scales = usable * ratio
         steps = scales.astype(np.float32)[:, None]
         error = np.clip(np.rint(rows / steps), -top, top - 1) * steps - rows
         loss = np.einsum("ij,ij->i", error, error, dtype=np.float64)
         best, least = np.where(loss < least, scales, best), np.minimum(loss, least)
-    return best
+    return np.where(dead, 0.0, best)
 
 
 def least_legal_scales(

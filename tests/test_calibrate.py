@@ -189,8 +189,17 @@ def test_weight_scales_are_no_worse_than_min_max(bits: int, seed: int) -> None:
     assert np.all(error(least_error_scales(weights, bits)) <= error(plain) * (1 + 1e-5))
 
 
-def test_weights_of_zeros_have_a_scale() -> None:
-    assert least_error_scales(np.zeros((2, 1, 3, 3), np.float32), 8).tolist() == [1.0, 1.0]
+def test_channel_of_zeros_keeps_an_accurate_bias() -> None:
+    net = network()
+    weights = net.parameters["fc"].weights.copy()
+    weights[1:3] = 0.0
+    fc = Parameters(weights, np.array([0.1, 1.2345, 0.0, 0.1, 0.1], np.float32))
+    net = replace(net, parameters={**net.parameters, "fc": fc})
+    integer = quantize(net, calibrate(net, [inputs()], Widths(8, 8)))
+    output = integer.quantization["y"]
+    codes = run_network(integer, integer.quantization["x"].quantize(inputs(5, 3)))["y"]
+    expected = np.array([[1.2345, 0.0]] * 3)
+    np.testing.assert_allclose(output.dequantize(codes)[:, 1:3], expected, atol=0.51 * output.scale)
 
 
 @pytest.mark.parametrize("name", ["stem", "dw", "point", "fc"])

@@ -34,7 +34,8 @@ from qmc.nest_kernel import (
 )
 
 FACTOR, ORDER, CLOSE = range(3)
-EDP, ENERGY, LATENCY, HELD = range(4)  # HELD: words of the tiles in the watched memory
+EDP, ENERGY, LATENCY = range(3)
+HELD, COUNT = 3, 4  # words of the tiles in the watched memory; nothing: only count what fits
 
 
 #: Where the search stands; it can be left and taken up again. Fields:
@@ -184,6 +185,8 @@ def _close(
     for dim in range(8):
         state.rest[depth + 1, dim] = state.rest[depth, dim]
     state.bound[depth + 1] = state.bound[depth]
+    if objective == COUNT:
+        return 1
     if objective == HELD:
         held = float(nest.held_words[level + 1, state.watched])
         return 1 if _can_win(held, 0.0, state.best) else -1

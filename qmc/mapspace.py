@@ -323,7 +323,12 @@ def _no_place(space: MapSpace, group: tuple[int, ...]) -> str:
     bound = math.prod(space.bounds[d] for d in group)
     places = []
     for block in space.blocks:
-        largest = block.exact[dim] or block.maximum[dim] or block.limit
+        memory = space.target.memories[block.level]
+        asked = {None: memory.temporal, "x": memory.spatial_x, "y": memory.spatial_y}[block.axis]
+        whole = asked.factors.get(DIMS[dim]) == ALL_REMAINING
+        largest = (
+            block.limit if whole else block.exact[dim] or block.maximum[dim] or block.limit
+        )
         if largest != 1:
             where = space.target.memories[block.level].name + (
                 f".{block.axis}" if block.axis else ""

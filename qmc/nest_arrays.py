@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from qmc.branch_and_bound import CLOSE, FACTOR, ORDER, STATE, State
-from qmc.cost_models.analytical import AnalyticalModel, PsumRule
+from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import NoMappingError
-from qmc.layer import REDUCTION, RELEVANT, Layer, Operand, Precision
+from qmc.layer import REDUCTION, RELEVANT, Layer, LoopDim, Operand, Precision
 from qmc.mapping import Keep
 from qmc.mapspace import DIMS, Block, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import CHOICES, MAX_DIVISORS, Choices
@@ -25,6 +25,7 @@ _PACKING = {
     Packing.PLANES: PLANES,
 }
 _OPERANDS = tuple(Operand)
+_GROUP = DIMS.index(LoopDim.G)
 #: Orders of a block's free dims, innermost first, among which one is best whatever lies around the
 #: block. The innermost loops decide which operand's tile stays (W under N, P, Q; O under C, R, S; I
 #: under K), and, for I, along which side of the window the next tile overlaps the last one.
@@ -53,8 +54,6 @@ def build_problem(
 ) -> Problem:
     """A layer at its widths on a machine whose memories keep ``keep``."""
     memories = target.memories
-    honest = model.psum is PsumRule.HONEST
-    psum_bits = precision.psum_bits if honest else precision.output_bits
     problem = np.zeros(1, PROBLEM)[0]
     problem["levels"] = count = len(memories)
     problem["bounds"] = [layer.bounds[dim] for dim in DIMS]
@@ -62,7 +61,7 @@ def build_problem(
     problem["reduction"] = [dim in REDUCTION for dim in DIMS]
     (down, right), (tall, wide) = layer.strides, layer.dilations
     problem["window"] = [down, tall, right, wide]
-    problem["bits"] = [*(precision.bits(x) for x in _OPERANDS), psum_bits]
+    problem["bits"] = [*(precision.bits(x) for x in _OPERANDS), precision.psum_bits]
     problem["first_fill_counted"] = model.first_fill is FirstFill.COUNTED
     problem["parent"][: count + 1], problem["holder"][: count + 1] = _holders(keep)
     problem["word_bits"][:count] = [m.word_bits for m in memories]
@@ -76,7 +75,8 @@ def build_problem(
     problem["bandwidth"][:count] = [
         [m.read_bandwidth or np.inf, m.write_bandwidth or np.inf] for m in memories
     ]
-    problem["mac_pj"] = layer.macs * target.mac.energy_pj
+    mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
+    problem["mac_pj"] = layer.macs * mac_pj
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
     return problem
@@ -154,7 +154,8 @@ def _set_possible(choices: Choices, space: MapSpace) -> None:
 
 def _factors(space: MapSpace, block: Block, dim: int, rest: int) -> list[int]:
     """Factors of a dim alone; as one of a pair it may take any divisor of an exact product."""
-    paired = dim in space.groups[0] and all(space.bounds[d] > 1 for d in space.groups[0])
+    pair = space.groups[0]
+    paired = dim in pair and any(space.bounds[d] > 1 for d in pair if d != dim)
     own = space.follow if dim == 1 else dim
     exact, most, limit = block.exact[own], block.maximum[own], block.limit
     return [
@@ -176,7 +177,10 @@ def _set_steps(choices: Choices, space: MapSpace) -> np.ndarray[Any, np.dtype[np
     steps: list[tuple[int, int, int, int]] = []
     for level in range(levels):
         for axis in range(3):
-            steps += [(FACTOR, level, axis, dim) for dim in range(8) if loopable[level, axis, dim]]
+            chosen = set(np.flatnonzero(loopable[level, axis]).tolist())
+            if _GROUP in chosen:
+                chosen.add(space.follow)  # where the product of the two is checked
+            steps += [(FACTOR, level, axis, dim) for dim in sorted(chosen)]
             if axis == 0:
                 steps.append((ORDER, level, 0, 0))
         steps.append((CLOSE, level, 0, 0))

@@ -427,7 +427,7 @@ def price_all(problem: Problem, nest: Nest, factors: Ints, orders: Ints) -> Floa
     """
     results = np.empty((factors.shape[0], 2))
     for index in range(factors.shape[0]):
-        nest.factors[:] = factors[index]
+        nest.factors[: problem.levels] = factors[index]
         energy, cycles, fits = price(problem, nest, orders[index])
         results[index, 0] = energy if fits else np.nan
         results[index, 1] = cycles if fits else np.nan

@@ -7,15 +7,15 @@ import time
 import numpy as np
 
 from qmc.branch_and_bound import root_bound
-from qmc.cost_models.analytical import AnalyticalModel, check_widths
+from qmc.cost_models.analytical import check_widths
 from qmc.cost_models.base import CostModel
-from qmc.errors import CostModelError, NoMappingError
+from qmc.errors import NoMappingError
 from qmc.layer import Layer, Precision
 from qmc.mapspace import map_space, space_size
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_kernel import empty_nest
 from qmc.random_walk import sample
-from qmc.search import OBJECTIVE_KEYS, best_mapping, check_agreement, objective_value
+from qmc.search import OBJECTIVE_KEYS, best_mapping, check_agreement, objective_value, searchable
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
 
@@ -39,8 +39,7 @@ def random_search(
         NoMappingError: none of the samples fits the machine.
         CostModelError: the widths are outside what the MACs execute, or ``model`` is another one.
     """
-    if not isinstance(model, AnalyticalModel):
-        raise CostModelError(f"random search prices by the analytical model; found {model!r}")
+    rules, precision = searchable(model, precision)
     started = time.monotonic()
     check_widths(layer, precision, target)
     space = map_space(layer, target)
@@ -49,7 +48,7 @@ def random_search(
     draws = np.random.default_rng(seed).integers(len(space.keeps), size=samples)
     best, bounds, fitting = None, [], 0
     for index, keep in enumerate(space.keeps):
-        problem = build_problem(layer, precision, target, keep, model)
+        problem = build_problem(layer, precision, target, keep, rules)
         nest, state = empty_nest(problem["bounds"]), new_state(space)
         bounds.append(root_bound(problem, choices, nest, key))
         count = int(np.count_nonzero(draws == index))
@@ -62,7 +61,7 @@ def random_search(
         reason = f"none of {samples} random mappings fits its memories; use the exact mapper"
         raise NoMappingError(layer.name, target.name, reason)
     mapping = best_mapping(space, *best)
-    cost = model.evaluate(layer, precision, target, mapping)
+    cost = rules.evaluate(layer, precision, target, mapping)
     value = objective_value(cost, objective)
     check_agreement(layer, float(best[0]["best"][0]), value)
     certificate = Certificate(

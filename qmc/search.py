@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qmc.branch_and_bound import OVER_BOUND, OVER_CAPACITY, PRICED, State, root_bound, run
-from qmc.cost_models.analytical import AnalyticalModel, check_widths
+from qmc.branch_and_bound import COUNT, OVER_BOUND, OVER_CAPACITY, PRICED, State, root_bound, run
+from qmc.cost_models.analytical import AnalyticalModel, PsumRule, check_widths
 from qmc.cost_models.base import Cost, CostModel
 from qmc.errors import CostModelError
 from qmc.infeasible import explain
@@ -71,7 +71,7 @@ def search(
         layer: a layer with weights.
         precision: widths of its operands.
         target: the machine.
-        model: the analytical model; its rules decide.
+        model: the analytical model (see :func:`searchable`).
         objective: what to minimize. Ties: fewer cycles, then less energy, then the first in the
             order of enumeration.
         budget_seconds: stop after this time with the best found and an honest lower bound.
@@ -79,11 +79,9 @@ def search(
 
     Raises:
         NoMappingError: no mapping fits the machine.
-        CostModelError: the widths are outside what the MACs execute, or ``model`` is another one.
+        CostModelError: the widths are outside what the MACs execute, or ``model`` is another.
     """
-    if not isinstance(model, AnalyticalModel):
-        name = type(model).__name__
-        raise CostModelError(f"exact search prices by the analytical model; found {name}")
+    rules, precision = searchable(model, precision)
     started = time.monotonic()
     check_widths(layer, precision, target)
     space = map_space(layer, target)
@@ -91,18 +89,36 @@ def search(
     deadline = None if budget_seconds is None else started + budget_seconds
     walks: list[_Walk] = []
     for keep in space.keeps:
-        problem = build_problem(layer, precision, target, keep, model)
+        problem = build_problem(layer, precision, target, keep, rules)
         best = walks[-1].state["best"] if walks else None
         walks.append(_walk(space, choices, keep, problem, objective, deadline, max_steps, best))
     winner = _winner(walks)
     if winner is None:
-        raise explain(space, precision, model)
+        raise explain(space, precision, rules)
     mapping = best_mapping(space, winner.state, winner.keep)
-    cost = model.evaluate(layer, precision, target, mapping)
+    cost = rules.evaluate(layer, precision, target, mapping)
     value = objective_value(cost, objective)
     check_agreement(layer, float(winner.state["best"][0]), value)
     seconds = time.monotonic() - started
     return SearchResult(mapping, cost, _certificate(space, walks, value, seconds))
+
+
+def searchable(model: CostModel, precision: Precision) -> tuple[AnalyticalModel, Precision]:
+    """``model`` and ``precision`` as the compiled search has them.
+
+    ``psum: output`` becomes partial sums of the output's width. What else that rule reproduces of
+    other tools (inputs passed on between neighbours) belongs to no machine, so no mapping is chosen
+    for it.
+
+    Raises:
+        CostModelError: the rules of ``model`` are not those of the analytical one.
+    """
+    if not isinstance(model, AnalyticalModel):
+        name = type(model).__name__
+        raise CostModelError(f"mappings are searched by the analytical model; found {name}")
+    if model.psum is PsumRule.OUTPUT:
+        precision = replace(precision, psum_bits=precision.output_bits)
+    return replace(model, psum=PsumRule.HONEST), precision
 
 
 def _walk(
@@ -197,6 +213,21 @@ def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: floa
         proved=proved,
         seconds=seconds,
     )
+
+
+def count_fitting(layer: Layer, precision: Precision, target: Target) -> int:
+    """Number of mappings that fit the machine, of equivalent orders one. Takes time: prices all."""
+    space = map_space(layer, target)
+    choices = build_choices(space)
+    total = 0
+    for keep in space.keeps:
+        problem = build_problem(layer, precision, target, keep, AnalyticalModel())
+        state = new_state(space)
+        nest = empty_nest(problem["bounds"])
+        while not run(problem, choices, nest, state, COUNT, _SLICE):
+            pass
+        total += int(state["counts"][PRICED])
+    return total
 
 
 def compile_kernels() -> None:

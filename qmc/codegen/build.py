@@ -88,7 +88,7 @@ def compile_folder(
 
         def compile_one(source: Path, target: str) -> None:
             place = str(source.relative_to(folder))
-            run_command([*command, *STRICT, "-I.", "-c", place, "-o", target], folder)
+            run_command([*command, *STRICT, "-c", place, "-o", target], folder)
 
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
             list(pool.map(compile_one, sources, objects))

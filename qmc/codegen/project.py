@@ -28,7 +28,7 @@ run: $(OBJECTS)
 \t$(CC) $(CFLAGS) $(FLAGS) $(OBJECTS) -o $@
 
 %.o: %.c {name}.h count.h kernels/kernels.h kernels/runtime.h
-\t$(CC) $(WARNINGS) $(CFLAGS) $(FLAGS) -I. -c $< -o $@
+\t$(CC) $(WARNINGS) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 clean:
 \trm -f run $(OBJECTS)
@@ -52,7 +52,6 @@ set(CMAKE_C_EXTENSIONS OFF)
 
 file(GLOB KERNELS CONFIGURE_DEPENDS kernels/*.c)
 add_library({name}_network STATIC {name}.c weights.c count.c ${{KERNELS}})
-target_include_directories({name}_network PUBLIC .)
 target_compile_options({name}_network PRIVATE -Wall -Wextra -Werror -pedantic)
 
 add_executable(run main.c)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmc.codegen import emit, golden_files
-from qmc.codegen.build import write_files
+from qmc.codegen.build import compile_folder, write_files
 from qmc.codegen.names import comment_text, identifier, layer_identifier, network_identifier
 from qmc.verify import verify_build
 from tests.codegen.networks import Builder
@@ -53,6 +53,14 @@ def test_emit_hostile_names_builds_and_verifies(tmp_path: Path) -> None:
     for path in tmp_path.glob("kernels/*_l0*.[ch]"):
         code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         assert not re.search(r"system *\(|return 1|#error|\?\?/", code)
+
+
+@pytest.mark.parametrize("name", ["features", "endian", "main", "kernels"])
+def test_emit_network_named_like_a_system_header_builds(tmp_path: Path, name: str) -> None:
+    net = Builder((1, 3, 4, 5), 8, name=name)
+    net.conv("input", 2)
+    write_files(emit(net.network(), {}), tmp_path)
+    compile_folder(tmp_path, tmp_path / "run", ("-O0",))
 
 
 def test_emit_every_path_stays_in_the_folder() -> None:

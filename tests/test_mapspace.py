@@ -78,3 +78,13 @@ def test_space_size_counts_free_orders() -> None:
 def test_map_space_unplaceable_loop_raises_with_its_places() -> None:
     with pytest.raises(NoMappingError, match=r"loop R has extent 13.*shared_glb.y at most 12"):
         map_space(conv(R=13), load_target("eyeriss"))
+
+
+def test_tilings_multiply_to_bounds_within_fan_outs() -> None:
+    space = map_space(conv(K=12, C=3, P=2, R=3), load_target("simba"))
+    found = list(tilings(space))
+    assert found
+    for tiling in found:
+        assert tuple(math.prod(dim) for dim in zip(*tiling, strict=True)) == space.bounds
+        for block, factors in zip(space.blocks, tiling, strict=True):
+            assert not block.limit or math.prod(factors) <= block.limit

@@ -12,7 +12,7 @@ from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import CapacityError, NoMappingError
 from qmc.layer import Layer, LoopBounds, Op, Precision
-from qmc.mapspace import MapSpace, Tiling, map_space, orders, tilings, to_mapping
+from qmc.mapspace import MapSpace, Tiling, map_space, to_mapping
 from qmc.nest_arrays import build_problem
 from qmc.nest_kernel import empty_nest, price_all
 from qmc.targets import load_target
@@ -109,15 +109,3 @@ def test_kernel_random_machines_equal_model() -> None:
         except NoMappingError:
             continue
     assert fitting > 100
-
-
-def test_tilings_multiply_to_bounds() -> None:
-    layer = Layer("x", Op.CONV, ("x",), "y", LoopBounds(K=12, C=3, P=2, R=3))
-    space = map_space(layer, load_target("simba"))
-    found = list(tilings(space))
-    assert found
-    for tiling in found:
-        assert tuple(np.prod(np.array(tiling), axis=0)) == space.bounds
-        for block, factors in zip(space.blocks, tiling, strict=True):
-            assert not block.limit or np.prod(factors) <= block.limit
-            assert all(order[: len(block.order)] for order in orders(block, factors) if order)

@@ -1,0 +1,122 @@
+"""Speed of the exact search: ``python benchmarks/search_speed.py [TARGET ...]``.
+
+Prints mapping evaluations per second, and for every distinct layer of MobileNetV1, MobileNetV2 and
+ResNet-18 the time to the proof: median, worst, and the share proved. Process start and compilation
+are printed apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from qmc.cost_models.analytical import AnalyticalModel
+from qmc.layer import Layer, LoopBounds, Op, Precision
+from qmc.mapspace import map_space
+from qmc.nest_arrays import build_problem
+from qmc.nest_kernel import empty_nest, price_all
+from qmc.search import compile_kernels, search
+from qmc.targets import Target, load_target
+
+
+def conv(size: int, channels: int, out: int, kernel: int = 1, stride: int = 1) -> Layer:
+    bounds = LoopBounds(K=out, C=channels, P=size, Q=size, R=kernel, S=kernel)
+    name = f"conv{kernel}x{kernel}_{channels}_{out}_{size}_s{stride}"
+    return Layer(name, Op.CONV, ("x",), "y", bounds, strides=(stride, stride))
+
+
+def depthwise(size: int, channels: int, stride: int) -> Layer:
+    bounds = LoopBounds(G=channels, P=size, Q=size, R=3, S=3)
+    name = f"depthwise_{channels}_{size}_s{stride}"
+    return Layer(name, Op.CONV, ("x",), "y", bounds, strides=(stride, stride))
+
+
+def mobilenet_v1() -> list[Layer]:
+    layers, channels, size = [conv(112, 3, 32, 3, 2)], 32, 112
+    plan = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
+    for out, stride in [*plan, (512, 1), (1024, 2), (1024, 1)]:
+        size //= stride
+        layers += [depthwise(size, channels, stride), conv(size, channels, out)]
+        channels = out
+    return [*layers, conv(1, 1024, 1000)]
+
+
+def mobilenet_v2() -> list[Layer]:
+    layers, channels, size = (
+        [conv(112, 3, 32, 3, 2), depthwise(112, 32, 1), conv(112, 32, 16)],
+        16,
+        112,
+    )
+    plan = [(24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1)]
+    for out, repeats, first_stride in plan:
+        for index in range(repeats):
+            stride, wide = first_stride if index == 0 else 1, 6 * channels
+            layers.append(conv(size, channels, wide))
+            size //= stride
+            layers += [depthwise(size, wide, stride), conv(size, wide, out)]
+            channels = out
+    return [*layers, conv(7, 320, 1280), conv(1, 1280, 1000)]
+
+
+def resnet_18() -> list[Layer]:
+    layers, channels, size = [conv(112, 3, 64, 7, 2), conv(56, 64, 64, 3)], 64, 56
+    for out in (128, 256, 512):
+        size //= 2
+        layers += [conv(size, channels, out, 3, 2), conv(size, channels, out, 1, 2)]
+        layers.append(conv(size, out, out, 3))
+        channels = out
+    return [*layers, conv(1, 512, 1000)]
+
+
+def distinct_layers() -> list[Layer]:
+    layers = [*mobilenet_v1(), *mobilenet_v2(), *resnet_18()]
+    return list({(layer.bounds, layer.strides): layer for layer in layers}.values())
+
+
+def evaluations_per_second(target: Target, count: int = 1 << 18) -> float:
+    """Full evaluations of one mapping after another, on one core."""
+    layer = conv(14, 256, 512)
+    space = map_space(layer, target)
+    problem = build_problem(layer, Precision(), target, space.keeps[0], AnalyticalModel())
+    levels = len(target.memories)
+    factors = np.ones((count, levels, 3, 8), np.int64)
+    outer = np.array([1, 2, 4, 8])[np.arange(count) % 4]
+    factors[:, 0] = 1
+    factors[:, 0, 0] = space.bounds
+    factors[:, 0, 0, 2] //= outer
+    factors[:, 1, 0, 2] = outer
+    orders = np.tile(np.arange(8), (count, levels, 1))
+    nest = empty_nest(problem["bounds"])
+    price_all(problem, nest, factors[:1], orders[:1])
+    began = time.perf_counter()
+    price_all(problem, nest, factors, orders)
+    return count / (time.perf_counter() - began)
+
+
+def report(target: Target, layers: list[Layer]) -> None:
+    print(f"{target.name}: {evaluations_per_second(target) / 1e6:.2f} million evaluations/s")
+    seconds, proved = [], 0
+    for layer in layers:
+        result = search(layer, Precision(), target, AnalyticalModel())
+        seconds.append(result.certificate.seconds)
+        proved += result.certificate.proved
+    slowest = layers[seconds.index(max(seconds))].name
+    print(
+        f"{target.name}: {len(layers)} layers, median {statistics.median(seconds):.3f} s, "
+        f"worst {max(seconds):.3f} s ({slowest}), sum {sum(seconds):.1f} s, proved {proved}"
+    )
+
+
+def main() -> None:
+    began = time.perf_counter()
+    compile_kernels()
+    print(f"compilation, or loading what was compiled before: {time.perf_counter() - began:.1f} s")
+    for name in sys.argv[1:] or ["eyeriss", "simba"]:
+        report(load_target(name), distinct_layers())
+
+
+if __name__ == "__main__":
+    main()

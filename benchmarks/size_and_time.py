@@ -5,7 +5,7 @@ Usage::
     python benchmarks/size_and_time.py MODEL.onnx --calib IMAGES [--limit N] [--target simba]
 
 1. weights in the binary at w4a8 over those at w8a8, by the symbols of the compiled ``weights.c``
-2. time and memory of ``qmc compile`` without ``--eval``
+2. time and memory of ``qmc compile`` without ``--eval``, with nothing cached from earlier runs
 3. time of ``qmc --help``, best of five
 """
 
@@ -44,15 +44,22 @@ class Usage:
     peak_bytes: int
 
 
-def run_measured(command: list[str]) -> Usage:
+def run_measured(command: list[str], cache: Path | None = None) -> Usage:
     """Run ``command`` in a session of its own and watch its memory.
+
+    Args:
+        command: program and arguments.
+        cache: folder of qmc's cache; None leaves the user's.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     began = time.monotonic()
     peak = 0
-    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+    environment = os.environ | ({"QMC_CACHE_DIR": str(cache)} if cache else {})
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    ) as process:
         ended = threading.Event()
 
         def watch() -> None:
@@ -90,7 +97,7 @@ def compile_model(arguments: argparse.Namespace, scheme: str, output: Path) -> U
     command += ["--calib", str(arguments.calib)]
     if arguments.limit:
         command += ["--limit", str(arguments.limit)]
-    return run_measured(command)
+    return run_measured(command, cache=output.with_suffix(".cache"))
 
 
 def weights_bytes(build: Path) -> int:

@@ -6,6 +6,9 @@ branch, and so does a lower bound on the rest (:mod:`qmc.nest_bounds`) that cann
 mapping so far.
 """
 
+# mypy: disable-error-code="no-any-return"
+# Fields of structured arrays have no static types.
+
 from __future__ import annotations
 
 from typing import Any
@@ -46,8 +49,8 @@ HELD, COUNT = 3, 4  # words of the tiles in the watched memory; nothing: only co
 #: best: objective value and tie-breaker of the best mapping; best_factors, best_orders: its loops.
 #: order: current order of each level.
 #: counts: mappings priced, branches cut by capacity, branches cut by bound.
-#: watched: the memory whose words the objective HELD counts. small_tiles_first: try long outer loops
-#: before short ones, which finds something that fits at once.
+#: watched: the memory whose words the objective HELD counts. small_tiles_first: try long outer
+#: loops before short ones, which finds something that fits at once.
 STATE = np.dtype(
     [
         ("depth", np.int64),
@@ -133,10 +136,8 @@ def allowed(
 ) -> bool:
     """Whether a block may take a factor; G and the dim it follows share their constraint.
 
-    Args:
-        choices, nest, level, axis, dim, factor: the block and its would-be factor.
-        left: index of what would remain of the bound for the blocks inside.
-        used: product of the block's factors so far.
+    ``left`` is the index of what would remain of the bound for the blocks inside, ``used`` the
+    product of the block's factors so far.
     """
     if not choices.possible[level, axis, dim, left]:
         return False

@@ -25,14 +25,15 @@ def compiled(function: _Function) -> _Function:
     folder = _code_folder()
     if folder is None:
         return cast(_Function, numba.njit(nogil=True)(function))
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    config: Any = numba.config  # has no static types
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
     try:
         return cast(_Function, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # "cannot cache function: no locator available"
         return cast(_Function, numba.njit(nogil=True)(function))
     finally:
-        numba.config.CACHE_DIR = previous
+        config.CACHE_DIR = previous
 
 
 @lru_cache(maxsize=1)

@@ -115,8 +115,8 @@ def _exact_factors(
 ) -> list[dict[LoopDim, int]]:
     """Fixed factors by block, made to divide the bounds.
 
-    A fixed factor takes the largest divisor of what the fixed factors of the blocks outside it leave
-    that is not above it; ``ALL_REMAINING`` takes what all other fixed factors leave. Neither takes
+    A fixed factor takes the largest divisor, not above it, of what the fixed factors of the blocks
+    outside it leave; ``ALL_REMAINING`` takes what all other fixed factors leave. Neither takes
     more than the axis has.
     """
     exact: list[dict[LoopDim, int]] = [{} for _ in declared]
@@ -291,7 +291,7 @@ def to_mapping(
     block_orders: tuple[tuple[int, ...], ...],
     keep: tuple[Keep, ...],
 ) -> Mapping:
-    """A mapping from its tiling and, for each block, its dims with factors above 1, innermost first."""
+    """A mapping from its tiling and, for each block, its looped dims, innermost first."""
     loops = [
         Loop(DIMS[dim], factors[dim], space.target.memories[block.level].name, block.axis)
         for block, factors, order in zip(space.blocks, tiling, block_orders, strict=True)
@@ -326,9 +326,7 @@ def _no_place(space: MapSpace, group: tuple[int, ...]) -> str:
         memory = space.target.memories[block.level]
         asked = {None: memory.temporal, "x": memory.spatial_x, "y": memory.spatial_y}[block.axis]
         whole = asked.factors.get(DIMS[dim]) == ALL_REMAINING
-        largest = (
-            block.limit if whole else block.exact[dim] or block.maximum[dim] or block.limit
-        )
+        largest = block.limit if whole else block.exact[dim] or block.maximum[dim] or block.limit
         if largest != 1:
             where = space.target.memories[block.level].name + (
                 f".{block.axis}" if block.axis else ""

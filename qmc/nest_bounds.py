@@ -1,10 +1,13 @@
 """Lower bounds on what a partly built nest will cost. Compiled.
 
-A memory that is still to be priced receives at least what a holder of the whole remaining tile would,
-hands every element of it inward at least once, and the innermost one serves every
+A memory that is still to be priced receives at least what a holder of the whole remaining tile
+would, hands every element of it inward at least once, and the innermost one serves every
 multiply-accumulate, shared by no more instances than the fan-outs can still hold. The bounds leave
 out the rounding to words and rows, so they stay below every completion.
 """
+
+# mypy: disable-error-code="no-any-return"
+# Fields of structured arrays have no static types.
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ _MAX_AXES = 2 * MAX_LEVELS
 #: exact, maximum, limit: as in :class:`qmc.mapspace.Block`.
 #: possible: whether the blocks inside can take the rest with that index.
 #: follow: the dim that shares its limits with G.
-#: orders: to try, innermost first. order_lists: their indices by set of dims with a loop, -1 at the end.
+#: orders: to try, innermost first. order_lists: their indices by set of dims with a loop, -1 at
+#: the end.
 #: axis_count, axes: level, axis, limit of the axes with more than one instance, outermost first.
 #: axis_dims: whether a dim may lie along such an axis. no_dims: eight times False.
 CHOICES = np.dtype(
@@ -229,7 +233,7 @@ def _serving_macs(
 
 @compiled
 def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
-    """Most outputs that all instances of any memory inside can hold over the run, copies counted."""
+    """Most outputs that all instances of a memory inside can hold over the run, copies counted."""
     copies = most_parallel(choices, nest, level, problem.relevant[O])
     for outer in range(level):
         for dim in (C, R, S):

@@ -1,10 +1,13 @@
 """The analytical model on flat arrays, compiled: one mapping in a fraction of a microsecond.
 
 Same rules as :mod:`qmc.cost_models.analytical`, which stays the reference; here a *problem* is a
-tuple of arrays and a mapping is built level by level from the outside, so that a search can price
-the outer part of a nest once for all inner parts. Dims are indexed as in ``tuple(LoopDim)``, operands
-as in ``tuple(Operand)``.
+structured array and a mapping is built level by level from the outside, so that a search can
+price the outer part of a nest once for all inner parts. Dims are indexed as in ``tuple(LoopDim)``,
+operands as in ``tuple(Operand)``.
 """
+
+# mypy: disable-error-code="no-any-return"
+# Fields of structured arrays have no static types.
 
 from __future__ import annotations
 
@@ -72,7 +75,8 @@ PROBLEM = np.dtype(
 #: A mapping under construction; what is known of level l depends on the loops outside it only.
 #: factors: temporal, x and y factors of the blocks of a level. tile: extents of the tile it holds.
 #: loops: loops in time, outermost first: dim, extent, extent of that dim inside it.
-#: loop_count: rows of loops outside a level. steps: their product. instances: loops in space outside.
+#: loop_count: rows of loops outside a level. steps: their product. instances: loops in space
+#: outside.
 #: served: elements exchanged between an instance of a level and its parent.
 #: energy: of the memories whose inner traffic is known, pJ; port_words and held_words: words they
 #: read and write, and words of the tiles they hold.
@@ -215,7 +219,7 @@ def _window_step(problem: Problem, dim: int, reach: int) -> tuple[int, int]:
 def _charge(
     depth: int, height: int, width: int, down: int, right: int, elsewhere: bool
 ) -> tuple[int, int]:
-    """Elements of a moved box outside the old one; and, if they overlap, axis and sign of the move."""
+    """Elements of a moved box outside the old one; axis and sign of the move if both overlap."""
     if not elsewhere and down == 0 and right == 0:
         return 0, 0
     if elsewhere or (down != 0 and right != 0) or abs(down) >= height or abs(right) >= width:
@@ -403,7 +407,7 @@ def total_cost(problem: Problem, nest: Nest) -> tuple[float, int]:
 
 @compiled
 def price(problem: Problem, nest: Nest, orders: Ints) -> tuple[float, int, bool]:
-    """Energy, cycles and fit of the nest whose factors are set; ``orders`` (L, 8) innermost first."""
+    """Energy, cycles and fit of a nest with its factors set; ``orders`` (L, 8) innermost first."""
     for level in range(problem.levels):
         push_loops(nest, level, orders[level])
         if not close_level(problem, nest, level):

@@ -1,4 +1,4 @@
-"""Random mappings of a map space. Compiled."""
+"""Random mappings of a map space, and random changes to the best one. Compiled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from qmc.branch_and_bound import CLOSE, FACTOR, State, allowed, keep_if_best
 from qmc.jit import compiled
 from qmc.nest_bounds import MAX_ORDERS, Choices
-from qmc.nest_kernel import Nest, Problem, close_level, push_loops
+from qmc.nest_kernel import G, Nest, Problem, close_level, push_loops
 
 
 @compiled
@@ -86,3 +86,87 @@ def _draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
     for position in range(8):
         state.order[level, position] = choices.orders[level, chosen, position]
     push_loops(nest, level, state.order[level])
+
+
+@compiled
+def climb(
+    problem: Problem,
+    choices: Choices,
+    nest: Nest,
+    state: State,
+    objective: int,
+    seed: int,
+    count: int,
+) -> None:
+    """Try ``count`` random changes to the best mapping; each better one takes its place.
+
+    A change moves one or two factors of a dim to another block and draws the order of one level.
+    """
+    np.random.seed(seed)
+    for _ in range(count):
+        for level in range(problem.levels):
+            for dim in range(8):
+                state.order[level, dim] = state.best_orders[level, dim]
+                for axis in range(3):
+                    nest.factors[level, axis, dim] = state.best_factors[level, axis, dim]
+        changed = _move_factor(problem, choices, nest)
+        if np.random.randint(2) == 0:
+            changed = _move_factor(problem, choices, nest) or changed
+        drawn = np.random.randint(problem.levels)
+        if changed and _rebuild(problem, choices, nest, state, drawn):
+            keep_if_best(problem, nest, state, objective)
+
+
+@compiled
+def _rebuild(problem: Problem, choices: Choices, nest: Nest, state: State, drawn: int) -> bool:
+    """Price the nest anew, with another order in one level; False when it does not fit."""
+    for level in range(problem.levels):
+        if level == drawn:
+            _draw_order(choices, nest, state, level)
+        else:
+            push_loops(nest, level, state.order[level])
+        if not close_level(problem, nest, level):
+            return False
+    return True
+
+
+@compiled
+def _move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
+    """Move a random prime factor from one block to another; False when that is not allowed."""
+    dim = np.random.randint(8)
+    source, goal = np.random.randint(problem.levels * 3), np.random.randint(problem.levels * 3)
+    factor = nest.factors[source // 3, source % 3, dim]
+    if source == goal or factor == 1:
+        return False
+    prime = 2
+    while factor % prime:
+        prime += 1
+    nest.factors[source // 3, source % 3, dim] //= prime
+    nest.factors[goal // 3, goal % 3, dim] *= prime
+    if _legal(choices, nest, source // 3, source % 3, dim) and _legal(
+        choices, nest, goal // 3, goal % 3, dim
+    ):
+        return True
+    nest.factors[source // 3, source % 3, dim] *= prime
+    nest.factors[goal // 3, goal % 3, dim] //= prime
+    return False
+
+
+@compiled
+def _legal(choices: Choices, nest: Nest, level: int, axis: int, dim: int) -> bool:
+    """Whether a block may hold the factors it has, of which that of ``dim`` has changed."""
+    used = 1
+    for other in range(8):
+        used *= nest.factors[level, axis, other]
+    limit = choices.limit[level, axis]
+    taken = nest.factors[level, axis, dim]
+    own = dim
+    if dim == G or dim == choices.follow:
+        own = choices.follow
+        taken = nest.factors[level, axis, G] * nest.factors[level, axis, own]
+    exact, maximum = choices.exact[level, axis, own], choices.maximum[level, axis, own]
+    return (
+        (limit == 0 or used <= limit)
+        and (exact == 0 or taken == exact)
+        and (maximum == 0 or taken <= maximum)
+    )

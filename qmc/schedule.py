@@ -114,7 +114,7 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[SearchResult]:
         if not isinstance(result, SearchResult)
     ]
     with contextlib.ExitStack() as stack:
-        fresh = map(_search, missing)
+        fresh: Iterator[SearchResult] = map(_search, missing)
         if jobs > 1 and len(missing) > 1:
             pool = ThreadPoolExecutor(min(jobs, len(missing)))
             stack.callback(pool.shutdown, cancel_futures=True)

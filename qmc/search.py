@@ -1,8 +1,8 @@
 """Exact search: the best mapping of a layer in its whole map space, with a proof.
 
 The space is walked depth first with admissible bounds (:mod:`qmc.branch_and_bound`), one walk for
-each choice of what the memories keep. The result depends on the arguments alone, not on time, unless
-``budget_seconds`` is given.
+each choice of what the memories keep. The result depends on the arguments alone, not on time,
+unless ``budget_seconds`` is given.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from qmc.errors import CostModelError
 from qmc.infeasible import explain
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Mapping
-from qmc.mapspace import MapSpace, map_space, space_size, to_mapping
+from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import Choices
 from qmc.nest_kernel import Nest, Problem, empty_nest
-from qmc.random_walk import sample
+from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
 
@@ -35,8 +35,11 @@ OBJECTIVE_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
 #: Largest number of steps of one search, some five seconds; spaces without dataflow constraints are
 #: too large to exhaust, and a limit on time would make results depend on the computer.
 MAX_STEPS = 1 << 26
-#: Random mappings that give the search its first best.
-_SAMPLES = 4096
+#: Random mappings, and random changes to the best of them, that give a search its first best.
+_SAMPLES = 2048
+_CHANGES = 1 << 14
+#: Tilings below which that is not worth its time, and above which it is worth sixteen times more.
+_SMALL_SPACE, _LARGE_SPACE = 1 << 12, 1 << 24
 #: Steps between two looks at the clock.
 _SLICE = 1 << 18
 #: Largest relative difference between two sums of the same energies.
@@ -135,11 +138,15 @@ def _walk(
     state = new_state(space)
     if best is not None:
         state["best"] = best
-    key = OBJECTIVE_KEYS[objective]
+    key, size = OBJECTIVE_KEYS[objective], count_tilings(space)
     bound = root_bound(problem, choices, nest, key)
     state["bound"][0] = bound
-    sample(problem, choices, nest, state, key, 0, _SAMPLES)
-    nest = empty_nest(problem["bounds"])
+    if size > _SMALL_SPACE:
+        sample(problem, choices, nest, state, key, 0, _SAMPLES)
+        if np.isfinite(state["best"][0]):
+            changes = _CHANGES if size < _LARGE_SPACE else 16 * _CHANGES
+            climb(problem, choices, nest, state, key, 0, changes)
+        nest = empty_nest(problem["bounds"])
     exhausted = run_for(
         lambda steps: run(problem, choices, nest, state, key, steps), max_steps, deadline
     )

@@ -4,7 +4,6 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.machines import small_layer, small_precision, small_target
 
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.traffic import FirstFill
@@ -15,6 +14,7 @@ from qmc.random_search import random_search
 from qmc.search import count_fitting, objective_value, search
 from qmc.search_result import Objective
 from qmc.targets import load_target
+from tests.machines import small_layer, small_precision, small_target
 
 _MODEL = AnalyticalModel()
 
@@ -96,8 +96,8 @@ def mobilenet_v1() -> list[Layer]:
     return [*layers, conv("fc", K=1000, C=1024)]
 
 
-#: Network energy, uJ, of the golden folder's README, without the classifier: its closed form charges
-#: each weight of a fully connected layer only once per C tile, less than reading all weights once.
+#: Network energy, uJ, of the golden folder's README, without the classifier: its closed form
+#: charges a fully connected layer for fewer weights than there are.
 _PUBLISHED_UJ = {16: 28399.8, 8: 18689.3, 5: 15869.8, 4: 14423.3, 2: 12451.7}
 _CLOSED_FORM_CLASSIFIER_UJ = {}
 

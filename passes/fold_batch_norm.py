@@ -60,5 +60,6 @@ def _scale_and_shift(call: Any) -> tuple[Array, Array] | None:
     if any(value is None for value in parameters) or int(call.attrs.axis) != 1:
         return None
     gamma, beta, mean, variance = (np.asarray(v, dtype=np.float64) for v in parameters)
-    scale = gamma / np.sqrt(variance + float(call.attrs.epsilon))
+    with np.errstate(invalid="ignore"):  # a negative variance is reported with its layer, later
+        scale = gamma / np.sqrt(variance + float(call.attrs.epsilon))
     return scale, beta - mean * scale

@@ -64,7 +64,9 @@ class Partition:
                 kind, members = groups.pop(producer)
                 groups[variable] = (kind, [*members, variable])
             elif op_name(call) in _HEADS:
-                groups[variable] = (_HEADS[op_name(call)], [*_weights(call, values), variable])
+                kind = _HEADS[op_name(call)]
+                weights = _weights(call, values) if kind in _BIASED else []
+                groups[variable] = (kind, [*weights, variable])
         return compose(module, [Group(kind, tuple(members)) for kind, members in groups.values()])
 
 

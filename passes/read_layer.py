@@ -11,11 +11,10 @@ import numpy as np
 
 from qmc.errors import UnsupportedOpError
 from qmc.layer import Layer, LoopBounds, Op
-from qmc.network import GivenWeights, Parameters
+from qmc.network import FloatArray, GivenWeights, Parameters
 from qmc.passes.canonicalize_clip import clamp_limits
 from qmc.passes.data_movement import movement_of
 from qmc.passes.relax_expr import (
-    Array,
     bindings,
     channel_vector,
     constant,
@@ -99,7 +98,7 @@ def _quad(values: Any) -> tuple[int, int, int, int]:
     return int(values[0]), int(values[1]), int(values[2]), int(values[3])
 
 
-def _bias(calls: list[Any], channels: int) -> Array:
+def _bias(calls: list[Any], channels: int) -> FloatArray:
     for call in calls:
         if op_name(call) == "relax.add":
             value = constant(call.args[1])
@@ -107,6 +106,15 @@ def _bias(calls: list[Any], channels: int) -> Array:
             if vector is not None:
                 return vector.astype(np.float32)
     return np.zeros(channels, np.float32)
+
+
+def _parameters(
+    context: LayerContext, weights: FloatArray, bias: FloatArray, given: GivenWeights | None
+) -> Parameters:
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        rule = "weights or bias become NaN or infinite when batch norms and constants are folded"
+        raise context.unsupported(rule)
+    return Parameters(weights, bias, given)
 
 
 def _conv(function: Any, calls: list[Any], context: LayerContext) -> Result:
@@ -127,7 +135,7 @@ def _conv(function: Any, calls: list[Any], context: LayerContext) -> Result:
         pads=_quad(attrs.padding),
         clamp=_clamp(calls),
     )
-    return layer, Parameters(weights, _bias(calls, outputs), given)
+    return layer, _parameters(context, weights, _bias(calls, outputs), given)
 
 
 def _dense(function: Any, calls: list[Any], context: LayerContext) -> Result:
@@ -141,7 +149,7 @@ def _dense(function: Any, calls: list[Any], context: LayerContext) -> Result:
         given = GivenWeights(codes, given.scales, given.bits)
     outputs, channels = weights.shape[:2]
     layer = context.layer(Op.DENSE, LoopBounds(K=outputs, C=channels), clamp=_clamp(calls))
-    return layer, Parameters(weights, _bias(calls, outputs), given)
+    return layer, _parameters(context, weights, _bias(calls, outputs), given)
 
 
 def _add(function: Any, calls: list[Any], context: LayerContext) -> Result:

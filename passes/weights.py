@@ -62,7 +62,7 @@ def _given(call: Any, bits: int, context: LayerContext) -> GivenWeights:
     shifted = codes.astype(np.int32) - zeros.reshape(shape)
     low, high = int(shifted.min()), int(shifted.max())
     if low < -128 or high > 127:
-        rule = f"weights minus zero point reach {low}..{high}; allowed: -128..127"
+        rule = f"weights minus zero point reach {low}..{high}; allowed: -128..127 (symmetric)"
         raise context.unsupported(rule)
     needed = next(b for b in range(2, 9) if -(1 << (b - 1)) <= low and high < 1 << (b - 1))
     scales = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float64)

@@ -20,7 +20,7 @@ from qmc.errors import ModelError, UnsupportedOpError
 from qmc.onnx_checks import MAX_ELEMENTS
 
 _FOLDED_TYPES = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-_NEVER_FOLDED = {"DequantizeLinear", "QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm"}
+_NEVER_FOLDED = {"QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm"}
 
 
 def fold_model(path: Path, model: ModelProto) -> ModelProto:
@@ -60,15 +60,17 @@ def infer_shapes(path: Path, model: ModelProto) -> ModelProto:
 def fold_constants(model: ModelProto) -> None:
     """Replace every node that computes on constants only by its value.
 
-    DequantizeLinear of weights stays, because it says how the weights are quantized; of an int32
-    bias it is folded, because the bias' scale follows from the others.
+    DequantizeLinear of weights stays, because it says how the weights are quantized; of biases and
+    other constants it is folded.
     """
     graph = model.graph
     values = {tensor.name: tensor for tensor in graph.initializer}
     static = _static_shapes(graph)
+    weights = _weight_values(graph)
     kept = []
     for node in graph.node:
-        value = _folded(model, node, values, static)
+        is_weight = node.op_type == "DequantizeLinear" and node.output[0] in weights
+        value = None if is_weight else _folded(model, node, values, static)
         if value is None or graph.output[0].name in node.output:
             kept.append(NodeProto.FromString(node.SerializeToString()))
         else:
@@ -89,6 +91,8 @@ def _folded(
         shape = static[node.input[0]]
         return numpy_helper.from_array(np.array(shape[_shape_slice(node, len(shape))], np.int64))
     inputs = [values.get(name) for name in node.input if name]
+    if node.op_type == "DequantizeLinear":
+        return _dequantized(node, inputs)
     if any(tensor is None for tensor in inputs) or not _is_foldable(node, inputs):
         return None
     graph = helper.make_graph(
@@ -99,8 +103,38 @@ def _folded(
         [tensor for tensor in inputs if tensor is not None],
     )
     single = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    results: Any = ReferenceEvaluator(single).run(None, {})
+    try:
+        results: Any = ReferenceEvaluator(single).run(None, {})
+    except Exception:  # it lacks some versions of some operators; TVM may have them
+        return None
     return numpy_helper.from_array(np.asarray(results[0]))
+
+
+def _weight_values(graph: GraphProto) -> set[str]:
+    """Values that become weights of a layer, directly or through a transpose."""
+    weights: set[str] = set()
+    for node in reversed(graph.node):
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            weights.update(node.input[1:2])
+        elif node.op_type in ("Transpose", "Identity") and node.output[0] in weights:
+            weights.update(node.input[:1])
+    return weights
+
+
+def _dequantized(node: NodeProto, inputs: list[TensorProto | None]) -> TensorProto | None:
+    """The value of a DequantizeLinear of constants; None if it is not that, or blocked."""
+    arrays = [None if tensor is None else constant_array(tensor) for tensor in inputs]
+    codes, scale = arrays[0], arrays[1]
+    attributes = {a.name: a.i for a in node.attribute}
+    if codes is None or scale is None or attributes.get("block_size"):
+        return None
+    zero = arrays[2] if len(arrays) > 2 and arrays[2] is not None else np.zeros_like(scale)
+    if scale.size > 1:
+        shape = [1] * codes.ndim
+        shape[attributes.get("axis", 1) if codes.ndim > 1 else 0] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    real = (codes.astype(np.float32) - zero.astype(np.float32)) * scale.astype(np.float32)
+    return numpy_helper.from_array(real.reshape(codes.shape).astype(np.float32))
 
 
 def _shape_slice(node: NodeProto, rank: int) -> slice:
@@ -111,8 +145,6 @@ def _shape_slice(node: NodeProto, rank: int) -> slice:
 def _is_foldable(node: NodeProto, inputs: list[TensorProto | None]) -> bool:
     if node.op_type == "Constant":
         return True
-    if node.op_type == "DequantizeLinear":
-        return inputs[0] is not None and inputs[0].data_type == TensorProto.INT32
     return node.op_type not in _NEVER_FOLDED and all(
         tensor is not None and tensor.data_type in _FOLDED_TYPES for tensor in inputs
     )
@@ -157,15 +189,22 @@ def check_window(path: Path, node: NodeProto, shapes: dict[str, tuple[int, ...]]
     Raises:
         UnsupportedOpError: one is out of range.
     """
-    for name, lowest in (("strides", 1), ("dilations", 1), ("kernel_shape", 1), ("pads", 0)):
-        values = _ints(node, name, [])
-        if any(not lowest <= value < 1 << 16 for value in values):
-            rule = f"{name} {values}; allowed: {lowest} to {(1 << 16) - 1}"
-            raise UnsupportedOpError(path, node.name, node.op_type, rule)
     rank = len(shapes.get(node.input[0], ()))
     if rank not in (3, 4):
         rule = f"input has {rank} dimensions; allowed: 3 or 4"
         raise UnsupportedOpError(path, node.name, node.op_type, rule)
+    for name, lowest, per_axis in (
+        ("strides", 1, 1),
+        ("dilations", 1, 1),
+        ("kernel_shape", 1, 1),
+        ("pads", 0, 2),
+    ):
+        values = _ints(node, name, [lowest] * per_axis * (rank - 2))
+        is_complete = len(values) == per_axis * (rank - 2)
+        if not is_complete or any(not lowest <= value < 1 << 16 for value in values):
+            allowed = f"{per_axis * (rank - 2)} values of {lowest} to {(1 << 16) - 1}"
+            rule = f"{name} {values}; allowed: {allowed}"
+            raise UnsupportedOpError(path, node.name, node.op_type, rule)
     if node.op_type == "Conv":
         _check_conv_channels(path, node, shapes)
 

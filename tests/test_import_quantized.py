@@ -8,6 +8,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 
 from qmc.errors import UnsupportedOpError
 from qmc.frontend import load_network
@@ -151,3 +157,50 @@ def test_per_channel_activations_are_refused(tmp_path: Path) -> None:
     path = g.save(g.node("DequantizeLinear", q, s, z, axis=1), tmp_path)
     with pytest.raises(UnsupportedOpError, match=r"'q': operator QuantizeLinear"):
         load_network(path)
+
+
+def test_quantized_constants_that_are_no_weights_are_plain_numbers(tmp_path: Path) -> None:
+    g = OnnxGraph(("batch", 3, 4, 5))
+    codes = g.const(np.array([[[2]], [[3]], [[4]]], np.uint8))
+    c = g.node("DequantizeLinear", codes, g.const(np.float32(0.5)), g.const(np.uint8(1)))
+    _, network = load_network(g.save(g.node("Mul", "x", c), tmp_path))
+    weights = network.parameters[network.layers[0].name].weights
+    assert weights.reshape(-1).tolist() == [0.5, 1.0, 1.5]
+
+
+class _Samples(CalibrationDataReader):
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        self._samples = iter([{"x": rng.standard_normal((1, 3, 8, 6)).astype(np.float32)}] * 2)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._samples, None)
+
+
+@pytest.mark.parametrize("kind", [QuantType.QInt8, QuantType.QInt4])
+def test_model_quantized_by_onnx_runtime_keeps_its_quantization(
+    tmp_path: Path, kind: QuantType
+) -> None:
+    g = OnnxGraph(("batch", 3, 8, 6), opset=21)
+    t = g.node("Relu", g.node("Conv", "x", g.random(4, 3, 3, 2), g.random(4)))
+    u = g.node("Conv", t, g.random(4, 1, 3, 3), g.random(4), group=4, pads=[1, 1, 1, 1])
+    t = g.node("MaxPool", g.node("Concat", t, u, axis=1), kernel_shape=[2, 2])
+    t = g.node("Flatten", g.node("GlobalAveragePool", t))
+    source = g.save(g.node("Gemm", t, g.random(8, 3), g.random(3)), tmp_path)
+    path = tmp_path / "quantized.onnx"
+    quantize_static(
+        source,
+        path,
+        _Samples(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=kind,
+    )
+    _, network = load_network(path)
+    assert set(network.given_ranges) == set(network.tensors)
+    assert all(p.given is not None for p in network.parameters.values())
+    data = np.random.default_rng(6).standard_normal((1, 3, 8, 6)).astype(np.float32)
+    step = network.given_ranges[network.output].scale
+    found = run_network(network, data, fake=True)
+    np.testing.assert_allclose(found, run_onnx(path, data), atol=step * 1.01)

@@ -252,7 +252,7 @@ def _conv_attribute(**attributes: object) -> Change:
         (_node("Transpose", perm=[1, 0, 2, 3]), r"result \[4, 1, 6, 5\]; allowed: batch 1"),
         (_conv_attribute(group=0), "with 0 groups|not valid"),
         (_conv_attribute(group=-1), "with -1 groups|not valid"),
-        (_conv_attribute(strides=[0, 1]), r"strides \[0, 1\]; allowed: 1 to|not valid"),
+        (_conv_attribute(strides=[0, 1]), r"strides \[0, 1\]; allowed: 2 values of 1 to|not valid"),
         (_conv_attribute(dilations=[1 << 40, 1]), "dilations|not valid"),
         (_conv_attribute(pads=[1, 1, -1, 1]), "pads|not valid"),
         (_conv_attribute(pads=[1 << 40] * 4), "output shape .* elements"),
@@ -289,6 +289,15 @@ def test_constant_that_varies_over_the_image_is_refused(tmp_path: Path) -> None:
         g.save(g.node("Mul", "x", g.random(4, 5), name="mask"), tmp_path),
         "node 'mask': operator Mul",
     )
+
+
+def test_batch_norm_of_negative_variance_is_refused(tmp_path: Path) -> None:
+    g = OnnxGraph((1, 3, 4, 5))
+    variance = g.const(np.array([1, -2, 1], np.float32))
+    rest = [g.random(3) for _ in range(3)]
+    t = g.node("Conv", "x", g.random(3, 3, 1, 1), name="conv")
+    t = g.node("BatchNormalization", t, *rest, variance)
+    refused(g.save(t, tmp_path), "node 'conv': operator Conv: weights or bias become NaN")
 
 
 def test_channel_shuffle_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ class QuantParams:
     def quantize(self, real: NDArray[np.floating]) -> NDArray[np.int32]:
         """Nearest codes, halves up, saturated."""
         codes = np.floor(real.astype(np.float64) / self.scale + 0.5) + self.zero_point
-        return np.clip(codes, 0, self.high).astype(np.int32)
+        clipped: NDArray[np.int32] = np.clip(codes, 0, self.high).astype(np.int32)
+        return clipped
 
     def dequantize(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
         """Real values of ``codes``."""
@@ -116,7 +117,8 @@ def requantize(
             y = (multiplier * x) >> shift
         case Rounding.TFLITE_DOUBLE:
             y = _tflite_double(x, multiplier, shift)
-    return np.clip(y + offset, low, high).astype(np.int32)
+    codes: NDArray[np.int32] = np.clip(y + offset, low, high).astype(np.int32)
+    return codes
 
 
 def _tflite_double(x: IntArray, multiplier: IntArray, shift: IntArray) -> IntArray:

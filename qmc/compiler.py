@@ -35,7 +35,7 @@ from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError
 from qmc.evaluation import Accuracy, measure
-from qmc.frontend import Imported, import_onnx
+from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
 from qmc.labels import find_class_names
 from qmc.network import Network
@@ -109,7 +109,7 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     _check_options(options)
     target = load_target(options.target)
     with stages.stage("read the model"):
-        module, network = front_end(options)
+        module, network = load_network(options.model, options.equalize, options.dump_ir)
     data = load_data(options, network)
     with stages.stage("calibrate and quantize") as tick:
         scheme = choose_scheme(options, network, data.calib, tick)
@@ -134,17 +134,6 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
         finished = build_report(options, network, scheme, target, priced, program, accuracy)
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
-
-
-def front_end(options: Options) -> tuple[Any, Network]:
-    """Stages 1 and 2: the partitioned module, and the float network extracted from it."""
-    from qmc.passes.extract_network import extract_network
-    from qmc.passes.pipeline import front_passes, run_pipeline
-
-    imported: Imported = import_onnx(options.model)
-    passes = front_passes(equalize=options.equalize)
-    module = run_pipeline(imported.module, passes, options.dump_ir)
-    return module, extract_network(module, imported)
 
 
 def choose_scheme(options: Options, network: Network, images: Dataset | None, tick: Tick) -> Scheme:

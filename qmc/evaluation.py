@@ -94,7 +94,8 @@ def classify(
 
     def run(indices: range) -> NDArray[np.int64]:
         codes = run_batch(program, network, dataset.inputs(indices))
-        return codes.reshape(len(indices), -1).argmax(axis=1)
+        found: NDArray[np.int64] = codes.reshape(len(indices), -1).argmax(axis=1)
+        return found
 
     chosen: list[NDArray[np.int64]] = []
     with ThreadPoolExecutor(jobs) as pool:

@@ -10,9 +10,9 @@ from qmc import report
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import DataError, QmcError
+from qmc.frontend import load_network
 from qmc.layer_text import parse_bits, parse_layer
 from qmc.mapping_text import mapping_to_data, nest_text, read_mapping_data
-from qmc.options import Options
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
 from qmc.targets import Target, load_target
@@ -46,11 +46,9 @@ def map_model(
     model: Path, bits: str, target: str, settings: SearchSettings, tick: Tick = no_tick
 ) -> Json:
     """Search every layer of a model, all at the same widths; the object of report.json."""
-    from qmc.compiler import front_end
-
     machine = load_target(target)
     precision = parse_bits(bits, machine.psum_bits)
-    _, network = front_end(Options(model=model, target=target, output=Path()))
+    _, network = load_network(model)
     work = [(layer, precision) for layer in network.layers]
     layers = [one.entry(machine) for one in price_layers(work, machine, settings, tick)]
     return {

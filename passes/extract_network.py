@@ -131,11 +131,22 @@ def _no_layer(extraction: _Extraction, variable: Any, value: Any) -> Unsupported
     later = list(extraction.values)
     later = later[later.index(variable) :]
     index = next((i for v in later if (i := node_index(v.name)) is not None), None)
-    node, rule = variable.name, "this use has no integer form"
+    rule = f"operands {_operand_shapes(value)}; {_ALLOWED.get(op_name(value), 'no integer form')}"
+    node = variable.name
     if index is not None and extraction.nodes:
         node, _, operator = extraction.nodes[index]
-        rule = f"{rule} (operands {_operand_shapes(value)})"
     return UnsupportedOpError(extraction.path, node, operator, rule)
+
+
+_QUANTIZATION = "allowed: int8 or uint8, one scale per tensor, in pairs of equal parameters"
+#: What is allowed, for the operators that are taken in some uses only.
+_ALLOWED = {
+    "relax.quantize": _QUANTIZATION,
+    "relax.dequantize": _QUANTIZATION,
+    "relax.nn.pad": "allowed: zeros around height and width, before a convolution or pool",
+    "relax.mean": "allowed: over height and width",
+    "relax.nn.batch_norm": "allowed: constant statistics",
+}
 
 
 def _operand_shapes(value: Any) -> str:

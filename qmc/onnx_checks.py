@@ -26,7 +26,7 @@ SUPPORTED_OPS = frozenset(
     "Add AveragePool BatchNormalization Cast Clip Concat Constant Conv DequantizeLinear Div "
     "Dropout Elu Flatten Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish "
     "Identity LeakyRelu MatMul Max MaxPool Min Mul Pad QuantizeLinear ReduceMean Relu Reshape "
-    "Shape Sigmoid Slice Softmax Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Shape Sigmoid Slice Softmax Squeeze Sub Sum Tanh Transpose Unsqueeze".split()
 )
 
 #: Bits of an element as stored, for the types a supported model may hold.

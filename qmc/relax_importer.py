@@ -193,6 +193,13 @@ def _two_operands(function: Any) -> Callable[[Any, Any], Any]:
     return convert
 
 
+def _sum(inputs: Any, attrs: Any) -> Any:
+    result = inputs[0]
+    for operand in list(inputs)[1:]:
+        result = relax.op.add(result, operand)
+    return result
+
+
 def _first_input(inputs: Any, attrs: Any) -> Any:
     return inputs[0]
 
@@ -202,6 +209,7 @@ _CONVERTERS: dict[str, Callable[[Any, Any], Any]] = {
     "Clip": _clip,
     "Gemm": _gemm,
     "Pad": _pad,
+    "Sum": _sum,
     "Max": _two_operands(relax.op.maximum),
     "Min": _two_operands(relax.op.minimum),
     "Identity": _first_input,

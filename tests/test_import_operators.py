@@ -273,6 +273,13 @@ def test_residual_add_with_relu_is_one_layer(tmp_path: Path) -> None:
     assert network.layers[-1].clamp == (0.0, np.inf)
 
 
+def test_sum_is_a_chain_of_adds(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 4, 5, 3))
+    t = g.node("Sum", "x", g.node("Tanh", "x"), g.node("Sigmoid", "x"))
+    network = check(tmp_path, g, t)
+    assert [layer.op for layer in network.layers[2:]] == [Op.ADD, Op.ADD]
+
+
 def test_value_added_to_itself(tmp_path: Path) -> None:
     g = OnnxGraph(("b", 4, 5, 3))
     assert only(check(tmp_path, g, g.node("Add", "x", "x")), Op.ADD).inputs == ("x", "x")

@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from qmc.errors import ModelError, QmcError, UnsupportedOpError, VersionError
 from qmc.frontend import PINNED_VERSIONS, check_versions, load_network, network_name
+from qmc.onnx_checks import SUPPORTED_OPS
 from tests.onnx_graph import OnnxGraph
 
 Change = Callable[[ModelProto], None]
@@ -306,6 +307,11 @@ def test_channel_shuffle_is_refused(tmp_path: Path) -> None:
     t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4], name="swap")
     t = g.node("Reshape", t, g.const(np.array([1, 6, 4, 5])), name="join")
     refused(g.save(t, tmp_path), "allowed: one transpose|2 to 4 dimensions")
+
+
+def test_reference_page_names_every_operator() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "operators.md").read_text(encoding="utf-8")
+    assert not [name for name in SUPPORTED_OPS if f"`{name}`" not in page]
 
 
 def test_huge_sizes_cost_no_memory(tmp_path: Path) -> None:

@@ -109,8 +109,9 @@ def _print_mac(
     nest = make_nest(integer.layer, mapping)
     plan = plan_mac(integer, nest, source)
     print_tables(tables, integer.layer, index, mapping, nest)
-    print_mac(body, MacKernel(integer, plan, source, name, step_depths(mapping, nest)))
-    return mac_scratch(plan), mac_constants(integer, plan, name)
+    kernel = MacKernel(integer, plan, source, name, step_depths(mapping, nest))
+    print_mac(body, kernel)
+    return mac_scratch(kernel), mac_constants(integer, plan, name)
 
 
 def _print_other(

@@ -2,11 +2,11 @@
 
 ::
 
-    unpack and pad the input              (mac_input.py)
     loops in time down to the cut         over output tiles
         clear the accumulators
         loops in time below the cut       in the mapping's order
-            unpack a weight tile          where it pays best, sub-byte weights only
+            unpack and pad an input tile  somewhere between the loops (mac_input.py)
+            unpack a weight tile          likewise, sub-byte weights only
             loops in space                one step of the array
         requantize, clamp and pack        (mac_output.py)
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from qmc.codegen.mac_input import print_input_tile
+from qmc.codegen.mac_input import needs_pixel, print_input_tile
 from qmc.codegen.mac_output import print_output_constants, print_output_tile
 from qmc.codegen.mac_plan import MacPlan
 from qmc.codegen.scratch import Scratch
@@ -46,16 +46,17 @@ class MacKernel:
     steps: frozenset[int]
 
 
-def mac_scratch(plan: MacPlan) -> Scratch:
+def mac_scratch(kernel: MacKernel) -> Scratch:
     """Scratch memory of the kernel: accumulators, weight tile, input tile, one unpacked pixel."""
+    plan = kernel.plan
     scratch = Scratch()
     scratch.add("acc", "int32_t", plan.acc_count)
     if plan.unpack_weights:
         scratch.add("w", "int8_t", plan.weight_count)
     if not plan.input.direct:
         scratch.add("x", "uint8_t", plan.input.size_bytes)
-    if plan.input.permuted:
-        scratch.add("pixel", "uint8_t", plan.input.channels)
+    if needs_pixel(kernel.integer, plan, kernel.source):
+        scratch.add("pixel", "uint8_t", kernel.source.channels)
     return scratch
 
 
@@ -65,8 +66,6 @@ def print_mac(writer: Writer, kernel: MacKernel) -> None:
     bounds = integer.layer.bounds
     if plan.input.direct:
         writer.line("const uint8_t *const x = input;")
-    else:
-        print_input_tile(writer, integer, plan, kernel.source)
     if not plan.unpack_weights:
         writer.line(f"const int8_t *const w = {kernel.prefix}_weights;")
     print_output_constants(writer, kernel.prefix)
@@ -82,6 +81,8 @@ def _print_loops(writer: Writer, kernel: MacKernel, depth: int) -> None:
     plan, temporal = kernel.plan, kernel.plan.nest.temporal
     if depth == plan.cut:
         writer.line(f"memset(acc, 0, {plan.acc_count} * sizeof(int32_t));")
+    if depth == plan.input.load and not plan.input.direct:
+        print_input_tile(writer, kernel.integer, plan, kernel.source)
     if depth == plan.fetch and plan.unpack_weights:
         _print_fetch(writer, kernel)
     if depth in kernel.steps:
@@ -110,7 +111,7 @@ def _print_fetch(writer: Writer, kernel: MacKernel) -> None:
 
 def _print_step(writer: Writer, plan: MacPlan) -> None:
     """One step of the array: every PE does one multiply-accumulate."""
-    arrays = {"acc": plan.acc, "w": plan.w, "x": plan.x}
+    arrays = {"acc": plan.acc, "w": plan.w, "x": plan.input.strides}
     parts = [walks(loops, arrays) for loops in (plan.outer, plan.vector, plan.inner)]
     _print_step_pointers(writer, plan)
     at = {
@@ -142,7 +143,7 @@ def _print_step_pointers(writer: Writer, plan: MacPlan) -> None:
     for kind, array, strides, loops in (
         ("int32_t *restrict", "acc", plan.acc, temporal[plan.cut :]),
         ("const int8_t *restrict", "w", plan.w, temporal[plan.fetch :]),
-        ("const uint8_t *restrict", "x", plan.x, temporal),
+        ("const uint8_t *restrict", "x", plan.input.strides, temporal[plan.input.load :]),
     ):
         start = linear([(loop.index, strides.get(loop.index, 0)) for loop in loops])
         place = array if start == "0" else f"{array} + {start}"

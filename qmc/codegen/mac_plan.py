@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from qmc.codegen.input_tile import InputTile, plan_input
 from qmc.codegen.nest import Nest, NestLoop
 from qmc.integer import IntegerLayer
 from qmc.layer import REDUCTION, RELEVANT, LoopDim, Operand
@@ -25,28 +26,6 @@ _LANES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class InputTile:
-    """The unpacked, padded input.
-
-    Attributes:
-        height, width, channels: its extents, channels innermost.
-        direct: the kernel reads the tensor itself; there is no tile.
-        permuted: the channels of a pixel lie in the order of the nest, not in ONNX's.
-    """
-
-    height: int
-    width: int
-    channels: int
-    direct: bool
-    permuted: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """Scratch memory it takes."""
-        return 0 if self.direct else self.height * self.width * self.channels
-
-
-@dataclass(frozen=True, slots=True)
 class MacPlan:
     """Layout of one kernel.
 
@@ -56,7 +35,7 @@ class MacPlan:
             loops, accumulate into one tile.
         fetch: temporal loops before this one step over weight tiles.
         outer, vector, inner: the spatial loops in printing order.
-        x, acc, w: strides of the loops by variable, in elements; ``w`` inside a weight tile.
+        acc, w: strides of the loops by variable, in elements; ``w`` inside a weight tile.
         weight_tile: strides of the loops by variable, in weight tiles.
         weight_order: all loops that index W, in the order of the packed array.
         input: the input tile.
@@ -70,7 +49,6 @@ class MacPlan:
     outer: tuple[NestLoop, ...]
     vector: tuple[NestLoop, ...]
     inner: tuple[NestLoop, ...]
-    x: dict[str, int]
     acc: dict[str, int]
     w: dict[str, int]
     weight_tile: dict[str, int]
@@ -98,7 +76,6 @@ def plan_mac(integer: IntegerLayer, nest: Nest, source: Tensor) -> MacPlan:
     in_tile = _of(Operand.W, nest.temporal[fetch:] + body)
     tiles = _of(Operand.W, nest.temporal[:fetch])
     acc_loops = _of(Operand.O, nest.temporal[cut:] + body)
-    tile, x = _plan_input(integer, nest, body, vector, source)
     return MacPlan(
         nest=nest,
         cut=cut,
@@ -106,12 +83,11 @@ def plan_mac(integer: IntegerLayer, nest: Nest, source: Tensor) -> MacPlan:
         outer=outer,
         vector=vector,
         inner=inner,
-        x=x,
         acc=_dense_strides(acc_loops),
         w=_dense_strides(in_tile),
         weight_tile=_dense_strides(tiles),
         weight_order=weight_order,
-        input=tile,
+        input=plan_input(integer, nest, body, vector, source),
         acc_count=_count(acc_loops),
         weight_count=_count(in_tile),
         unpack_weights=unpack,
@@ -169,56 +145,3 @@ def _vector_dim(spatial: tuple[NestLoop, ...]) -> LoopDim:
 
 def _of_dim(loops: tuple[NestLoop, ...], dim: LoopDim) -> tuple[NestLoop, ...]:
     return tuple(loop for loop in loops if loop.dim is dim)
-
-
-def _plan_input(
-    integer: IntegerLayer,
-    nest: Nest,
-    body: tuple[NestLoop, ...],
-    vector: tuple[NestLoop, ...],
-    source: Tensor,
-) -> tuple[InputTile, dict[str, int]]:
-    layer = integer.layer
-    channel = {
-        loop.index: loop.step * (layer.bounds.C if loop.dim is LoopDim.G else 1)
-        for loop in nest.loops
-        if loop.dim in (LoopDim.G, LoopDim.C)
-    }
-    natural = all(channel.get(loop.index, 0) <= 1 for loop in vector[-1:])
-    if not natural:
-        loops = nest.temporal + body
-        channel = _dense_strides(tuple(loop for loop in loops if loop.index in channel))
-    direct = natural and not any(layer.pads) and integer.inputs[0].bits == 8
-    height, width = image_size(source)
-    if direct:
-        tile = InputTile(height, width, source.channels, True, False)
-    else:
-        tile = InputTile(layer.input_height, layer.input_width, source.channels, False, not natural)
-    return tile, {loop.index: _input_stride(integer, loop, tile, channel) for loop in nest.loops}
-
-
-def _input_stride(
-    integer: IntegerLayer, loop: NestLoop, tile: InputTile, channel: dict[str, int]
-) -> int:
-    row, column = tile.width * tile.channels, tile.channels
-    layer = integer.layer
-    match loop.dim:
-        case LoopDim.P:
-            return loop.step * layer.strides[0] * row
-        case LoopDim.R:
-            return loop.step * layer.dilations[0] * row
-        case LoopDim.Q:
-            return loop.step * layer.strides[1] * column
-        case LoopDim.S:
-            return loop.step * layer.dilations[1] * column
-        case LoopDim.C | LoopDim.G:
-            return channel[loop.index]
-        case _:
-            return 0
-
-
-def image_size(tensor: Tensor) -> tuple[int, int]:
-    """Height and width; a vector is one pixel, a line one row."""
-    spatial = tensor.shape[2:]
-    width = spatial[-1] if spatial else 1
-    return tensor.pixels // width, width

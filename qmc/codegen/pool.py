@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmc.codegen.mac_plan import image_size
+from qmc.codegen.input_tile import image_size
 from qmc.codegen.scratch import Scratch
 from qmc.codegen.writer import Writer, linear
 from qmc.integer import IntegerLayer

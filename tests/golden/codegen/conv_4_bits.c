@@ -17,15 +17,28 @@ void net_l000_conv1(const uint8_t *input, uint8_t *restrict output, int32_t *res
     int32_t *const restrict acc = scratch;
     int8_t *const restrict w = (int8_t *)(scratch + 108);
     uint8_t *const restrict x = (uint8_t *)(scratch + 228);
-    memset(x, 188, 364);
-    for (int h = 0; h < 7; h++) {
-        memcpy(x + h*52 + 8, input + h*36, 36);
-    }
     const int32_t *const multiplier = net_l000_conv1_multiplier;
     const int32_t *const start = net_l000_conv1_start;
     const int32_t *const offset = net_l000_conv1_offset;
     const uint8_t *const shift = net_l000_conv1_shift;
     memset(output, 0, 162);
+    for (int h = 0; h < 7; h++) {
+        int row_at = h;
+        if (row_at < 0 || row_at >= 7) {
+            memset(x + h*52, 188, 52);
+            continue;
+        }
+        for (int v = 0; v < 13; v++) {
+            int column_at = v - 2;
+            uint8_t *to = x + h*52 + v*4;
+            if (column_at < 0 || column_at >= 9) {
+                memset(to, 188, 4);
+                continue;
+            }
+            const uint8_t *from = input + (row_at*9 + column_at)*4;
+            memcpy(to, from, 4);
+        }
+    }
     qmc_unpack_signed(w, net_l000_conv1_weights, 480, 4);
     for (int k1 = 0; k1 < 2; k1++) { /* memory */
         memset(acc, 0, 108 * sizeof(int32_t));

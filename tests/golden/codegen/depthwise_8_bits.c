@@ -14,15 +14,24 @@ void net_l000_dw(const uint8_t *input, uint8_t *restrict output, int32_t *restri
 {
     int32_t *const restrict acc = scratch;
     uint8_t *const restrict x = (uint8_t *)(scratch + 6);
-    memset(x, 143, 294);
-    for (int h = 0; h < 5; h++) {
-        memcpy(x + h*42 + 42, input + h*42, 42);
-    }
     const int8_t *const w = net_l000_dw_weights;
     const int32_t *const multiplier = net_l000_dw_multiplier;
     const int32_t *const start = net_l000_dw_start;
     const int32_t *const offset = net_l000_dw_offset;
     const uint8_t *const shift = net_l000_dw_shift;
+    for (int h = 0; h < 7; h++) {
+        int row_at = h - 1;
+        if (row_at < 0 || row_at >= 5) {
+            memset(x + h*42, 143, 42);
+            continue;
+        }
+        for (int v = 0; v < 7; v++) {
+            int column_at = v;
+            uint8_t *to = x + h*42 + v*6;
+            const uint8_t *from = input + (row_at*7 + column_at)*6;
+            memcpy(to, from, 6);
+        }
+    }
     for (int p0 = 0; p0 < 5; p0++) { /* natural */
         for (int q0 = 0; q0 < 7; q0++) {
             memset(acc, 0, 6 * sizeof(int32_t));

@@ -69,19 +69,15 @@ class _Rewriter(CallRewriter):
         limits = clamp_limits(flipped)
         if limits is None:
             return None
-        low, high = limits
         data = flipped.args[0]
         inner = self.value(data)
         inner_limits = clamp_limits(inner)
         if inner_limits and self.is_used_once(_constant_second(original).args[0]):
-            # max(min(x, b), a): the outer limits win over the inner ones.
-            low = min(max(inner_limits[0], low), high)
-            high = max(min(inner_limits[1], limits[1]), low)
-            data = inner.args[0]
-        elif op_name(call) == op_name(result := clamp(data, low, high)):
-            return None
-        result = clamp(data, low, high)
-        return result
+            # Clamping the inner limits by the outer ones merges the two, even where disjoint.
+            low, high = (min(max(limit, limits[0]), limits[1]) for limit in inner_limits)
+            return clamp(inner.args[0], low, high)
+        result = clamp(data, *limits)
+        return None if op_name(result) == op_name(call) else result
 
 
 def _constant_second(call: Any) -> Any:

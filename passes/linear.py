@@ -69,7 +69,9 @@ def match_linear(lookup: Callable[[Any], Any], expr: Any) -> Linear | None:
     if op_name(value) == "relax.add":
         bias = constant(value.args[1])
         inner = lookup(value.args[0])
-        shift = None if bias is None else channel_vector(bias, static_shape(value))
+        if bias is None or static_shape(value) != static_shape(value.args[0]):
+            return None
+        shift = channel_vector(bias, static_shape(value))
         if shift is None or not (found := _without_bias(inner)):
             return None
         inner_name = getattr(value.args[0], "name", "")

@@ -9,7 +9,14 @@ from typing import Any
 import tvm
 
 from qmc.passes.grouping import Group, compose
-from qmc.passes.relax_expr import bindings, constant, inputs, op_name
+from qmc.passes.relax_expr import (
+    bindings,
+    channel_vector,
+    constant,
+    inputs,
+    op_name,
+    static_shape,
+)
 from qmc.passes.rewriter import use_counts
 
 #: Calls that begin a layer.
@@ -30,6 +37,7 @@ _HEADS = {
     "relax.permute_dims": "qmc.reshape",
     "relax.reshape": "qmc.reshape",
 }
+_MACS = ("relax.nn.conv2d", "relax.matmul")
 _BIASED = ("qmc.conv", "qmc.dense")
 _CLAMPED = ("qmc.conv", "qmc.dense", "qmc.add")
 _CLAMPS = ("relax.nn.relu", "relax.clip")
@@ -84,16 +92,20 @@ def _extended_group(
     last = op_name(values[producer])
     match op_name(call):
         case "relax.add":
-            is_bias = constant(call.args[1]) is not None and last in (
-                "relax.nn.conv2d",
-                "relax.matmul",
-            )
-            return producer if is_bias and kind in _BIASED else None
+            return producer if kind in _BIASED and last in _MACS and _is_bias(call) else None
         case "relax.nn.relu" | "relax.clip":
             return producer if kind in _CLAMPED and last not in _CLAMPS else None
         case "relax.reshape":
             return producer if last == "relax.permute_dims" else None
     return None
+
+
+def _is_bias(call: Any) -> bool:
+    """Whether ``call`` adds a constant per channel, and no more, to its first operand."""
+    value, shape = constant(call.args[1]), static_shape(call)
+    if value is None or shape != static_shape(call.args[0]):
+        return False
+    return channel_vector(value, shape) is not None
 
 
 def _weights(call: Any, values: Mapping[Any, Any]) -> list[Any]:

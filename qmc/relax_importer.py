@@ -133,6 +133,8 @@ def _clip(inputs: Any, attrs: Any) -> Any:
     high = _scalar(inputs, 2, attrs, "max", float("inf"))
     if low is None or high is None:
         raise ValueError("the limits must be constant")
+    if not low <= high:
+        raise ValueError(f"limits {low} to {high}; allowed: the first at most the second")
     return relax.op.clip(inputs[0], low, high)
 
 

@@ -301,6 +301,30 @@ def test_batch_norm_of_negative_variance_is_refused(tmp_path: Path) -> None:
     refused(g.save(t, tmp_path), "node 'conv': operator Conv: weights or bias become NaN")
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (1, 4, 5), (2, 1, 1, 1)])
+def test_constant_map_added_to_a_conv_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    g = OnnxGraph((1, 3, 4, 5))
+    t = g.node("Conv", "x", g.random(1, 3, 1, 1), g.random(1))
+    refused(
+        g.save(g.node("Add", t, g.random(*shape), name="map"), tmp_path), "node 'map': operator"
+    )
+
+
+@pytest.mark.parametrize("channels", [(1, 4, 1, 1), (4, 1, 1)])
+def test_constant_that_widens_a_conv_is_refused(tmp_path: Path, channels: tuple[int, ...]) -> None:
+    g = OnnxGraph((1, 3, 4, 5))
+    t = g.node("Conv", "x", g.random(1, 3, 1, 1))
+    t = g.node("Add", t, g.random(*channels), name="wide")
+    refused(g.save(g.node("Relu", t), tmp_path), "node 'wide': operator")
+
+
+@pytest.mark.parametrize("limits", [(6.0, 0.0), (np.nan, 1.0)])
+def test_clip_without_range_is_refused(tmp_path: Path, limits: tuple[float, float]) -> None:
+    g = OnnxGraph((1, 3, 4, 5))
+    names = [g.const(np.float32(limit)) for limit in limits]
+    refused(g.save(g.node("Clip", "x", *names, name="c"), tmp_path), "node 'c': operator Clip")
+
+
 def test_channel_shuffle_is_refused(tmp_path: Path) -> None:
     g = OnnxGraph((1, 6, 4, 5))
     t = g.node("Reshape", "x", g.const(np.array([1, 2, 3, 4, 5])), name="split")

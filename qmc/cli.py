@@ -132,6 +132,9 @@ def compile_command(
     dump_ir: Annotated[
         Path | None, typer.Option(help="Write the module after each pass there.")
     ] = None,
+    golden: Annotated[
+        int, typer.Option(min=1, help="Inputs whose vectors of every layer are kept and verified.")
+    ] = 1,
     verify: Annotated[bool, typer.Option(help="Check the C against the reference.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -156,6 +159,7 @@ def compile_command(
         seed=seed,
         jobs=jobs or default_jobs(),
         dump_ir=dump_ir,
+        golden=golden,
         verify=verify,
     )
     from qmc.compiler import compile_with_options

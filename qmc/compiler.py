@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from rich.console import Console
 
 from qmc import report
@@ -124,7 +126,7 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     with whole_folder(options.output) as folder:
         with stages.stage("write the C"):
             write_files(print_program(program), folder)
-            codes = golden_inputs(integer, data)
+            codes = golden_inputs(options, integer, data)
             write_files(golden_files(integer, codes), folder)
         if options.verify:
             with stages.stage("verify against the reference"):
@@ -193,16 +195,14 @@ def price_network(
     return price_layers(work, target, settings, tick)
 
 
-def golden_inputs(network: IntegerNetwork, data: Data) -> Any:
-    """Input codes of the golden vectors: the first image, or a seeded random one, (1, ...)."""
-    import numpy as np
-
+def golden_inputs(options: Options, network: IntegerNetwork, data: Data) -> NDArray[np.int32]:
+    """Input codes of the golden vectors, (n, ...): the first images, or seeded random ones."""
     source = network.quantization[network.input]
-    images = data.calib or data.eval
+    images = data.eval or data.calib
     if images is not None:
-        return source.quantize(images.inputs([0]))
-    shape = network.tensors[network.input].shape
-    return np.random.default_rng(0).integers(0, source.high + 1, shape, dtype=np.int32)
+        return source.quantize(images.inputs(range(min(options.golden, len(images)))))
+    shape = (options.golden, *network.tensors[network.input].shape[1:])
+    return np.random.default_rng(options.seed).integers(0, source.high + 1, shape, dtype=np.int32)
 
 
 def build_report(

@@ -46,6 +46,7 @@ class Options:
         seed: of everything random.
         jobs: processes to use.
         dump_ir: folder for the module after each pass.
+        golden: inputs whose vectors, of every layer, are kept in golden/ and verified.
         verify: build the emitted C and check it against the reference.
     """
 
@@ -68,4 +69,5 @@ class Options:
     seed: int = 0
     jobs: int = field(default_factory=default_jobs)
     dump_ir: Path | None = None
+    golden: int = 1
     verify: bool = True

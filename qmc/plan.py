@@ -65,7 +65,9 @@ def plan_text(
         "output": _tensor_data(network, network.output),
         "mappings": {name: mapping_to_data(found.mapping) for name, found in results.items()},
     }
-    return yaml.safe_dump(plan, sort_keys=False, width=100, allow_unicode=True)
+    return yaml.safe_dump(
+        plan, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
+    )
 
 
 def _tensor_data(network: IntegerNetwork, name: str) -> dict[str, Any]:

@@ -51,22 +51,25 @@ class _Rewriter(CallRewriter):
             return None
         position, scale, shift = found
         data = call.args[position]
-        inner = self.value(data)
-        is_layer = op_name(inner) in ("relax.nn.conv2d", "relax.matmul")
-        if op_name(call) == "relax.add" and is_layer:
-            return self._canonical_bias(call, position, shift)
+        if not self.is_used_once(original.args[position]):
+            return depthwise_scale(self, data, scale, shift)
+        has_no_bias = op_name(self.value(data)) in ("relax.nn.conv2d", "relax.matmul")
+        if has_no_bias and np.all(scale == 1):
+            return _as_bias(call, data, shift)
         linear = match_linear(self.value, data)
-        if linear is not None and self.is_used_once(original.args[position]):
+        if linear is not None:
             return emit_linear(self, linear.scaled(scale, shift))
         return depthwise_scale(self, data, scale, shift)
 
-    def _canonical_bias(self, call: Any, position: int, shift: Array) -> Any | None:
-        shape = static_shape(call)
-        bias = constant(call.args[1])
-        wanted = (1, shape[1], *(1 for _ in shape[2:]))
-        if position == 0 and bias is not None and bias.shape == wanted:
-            return None
-        return relax.op.add(call.args[position], along_channels(shift, len(shape)))
+
+def _as_bias(call: Any, data: Any, shift: Array) -> Any | None:
+    """The canonical form of a bias; None if ``call`` has it."""
+    shape = static_shape(call)
+    bias = constant(call.args[1])
+    wanted = (1, shape[1], *(1 for _ in shape[2:]))
+    if op_name(call) == "relax.add" and bias is not None and bias.shape == wanted:
+        return None
+    return relax.op.add(data, along_channels(shift, len(shape)))
 
 
 def _scale_shift(call: Any) -> tuple[int, Array, Array] | None:

@@ -229,6 +229,13 @@ def test_constant_arithmetic_alone_is_a_depthwise_conv(tmp_path: Path, op: str) 
     assert only(check(tmp_path, g, g.node(op, "x", value)), Op.CONV).is_depthwise
 
 
+def test_constant_added_to_a_shared_conv_is_a_layer_of_its_own(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 5, 4))
+    t = g.node("Conv", "x", g.random(4, 3, 1, 1))
+    network = check(tmp_path, g, g.node("Add", g.node("Add", t, g.random(4, 1, 1)), t))
+    assert [layer.op for layer in network.layers] == [Op.CONV, Op.CONV, Op.ADD]
+
+
 def test_constant_minus_activation_is_a_depthwise_conv(tmp_path: Path) -> None:
     g = OnnxGraph(("b", 4, 5, 3))
     t = g.node("Sub", g.const(np.float32(1.5)), "x")

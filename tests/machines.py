@@ -45,7 +45,9 @@ def small_target(rng: random.Random) -> Target:
     for level, (x, y) in enumerate(fans):
         memories.append(_memory(rng, level, instances, x, y))
         instances *= x * y
-    mac = MacArray("mac", instances, rng.choice([0.5, 2.0]), rng.choice([0.0, 0.01]), (1, 8), (1, 8))
+    mac = MacArray(
+        "mac", instances, rng.choice([0.5, 2.0]), rng.choice([0.0, 0.01]), (1, 8), (1, 8)
+    )
     return Target("random", "", tuple(memories), mac, 1e9, 32, LoopDim.K, {}, "")
 
 

@@ -4,7 +4,6 @@ import math
 import random
 
 import pytest
-from tests.machines import small_layer, small_target
 
 from qmc.errors import NoMappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op
@@ -19,6 +18,7 @@ from qmc.mapspace import (
     tilings,
 )
 from qmc.targets import load_target
+from tests.machines import small_layer, small_target
 
 
 def conv(**bounds: int) -> Layer:
@@ -34,16 +34,18 @@ def test_largest_divisor_stays_within_limit(number: int, limit: int, expected: i
     assert largest_divisor(number, limit) == expected
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_count_tilings_equals_enumeration(seed: int) -> None:
-    rng = random.Random(seed)
-    layer, target = small_layer(rng), small_target(rng)
-    try:
-        space = map_space(layer, target)
-    except NoMappingError:
-        pytest.skip("the constraints leave a loop no place")
-    found = list(tilings(space))
-    assert count_tilings(space) == len(found) == len(set(found))
+def test_count_tilings_equals_enumeration() -> None:
+    rng, compared = random.Random(5), 0
+    for _ in range(40):
+        layer, target = small_layer(rng), small_target(rng)
+        try:
+            space = map_space(layer, target)
+        except NoMappingError:
+            continue
+        found = list(tilings(space))
+        assert count_tilings(space) == len(found) == len(set(found))
+        compared += 1
+    assert compared > 20
 
 
 def test_fixed_factor_takes_largest_divisor_of_a_bound_it_does_not_divide() -> None:

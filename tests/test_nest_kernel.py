@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from tests.machines import small_layer, small_precision, small_target
 
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.traffic import FirstFill
@@ -16,6 +15,7 @@ from qmc.mapspace import MapSpace, Tiling, map_space, to_mapping
 from qmc.nest_arrays import build_problem
 from qmc.nest_kernel import empty_nest, price_all
 from qmc.targets import load_target
+from tests.machines import small_layer, small_precision, small_target
 
 
 def _random_tiling(space: MapSpace, rng: random.Random) -> Tiling:
@@ -92,7 +92,10 @@ def test_kernel_random_mappings_equal_model(name: str) -> None:
             dilations=(1, rng.choice([1, 2])),
         )
         precision = Precision(
-            rng.randint(2, largest), rng.randint(2, largest), rng.randint(2, 16), rng.choice([16, 32])
+            rng.randint(2, largest),
+            rng.randint(2, largest),
+            rng.randint(2, 16),
+            rng.choice([16, 32]),
         )
         model = AnalyticalModel(rng.choice(list(FirstFill)))
         fitting += _compare(layer, precision, target, model, rng, 20)

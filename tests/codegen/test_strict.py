@@ -198,3 +198,17 @@ def test_program_extreme_accumulators_equal_reference(tmp_path: Path, rounding: 
         expected = run_network(network, one[None])[network.output]
         printed = run_program(program, packed, tmp_path)
         assert printed == pack_activation(expected, 16).tobytes()
+
+
+def test_network_objects_need_only_memcpy_and_memset(
+    emitted: tuple[Path, bytes, bytes], tmp_path: Path
+) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed")
+    folder = emitted[0]
+    sources = [folder / "net.c", folder / "weights.c", *sorted(folder.glob("kernels/*.c"))]
+    library = tmp_path / "net.so"
+    shared = ["-O1", "-fPIC", "-shared", "-nostdlib", "-fno-stack-protector"]
+    run_command([find_compiler(), *shared, *map(str, sources), "-o", str(library)], folder)
+    printed = run_command(["nm", "-D", "-u", str(library)], folder)
+    assert {line.split()[-1].split("@")[0] for line in printed.splitlines()} <= {"memcpy", "memset"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,8 @@ import numba
 
 from qmc.cache import cache_folder
 
+#: Modules with compiled functions; they call each other.
+_KERNELS = ("nest_kernel.py", "nest_bounds.py", "branch_and_bound.py", "random_walk.py")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -38,10 +41,16 @@ def compiled(function: _Function) -> _Function:
 
 @lru_cache(maxsize=1)
 def _code_folder() -> Path | None:
+    """The folder for the present sources; None when it cannot be written."""
     folder = cache_folder()
     if folder is None:
         return None
     digest = hashlib.sha256()
-    for name in ("nest_kernel.py", "nest_bounds.py", "branch_and_bound.py", "random_walk.py"):
+    for name in _KERNELS:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    return folder / "machine-code" / digest.hexdigest()[:16]
+    folder = folder / "machine-code" / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -1,5 +1,8 @@
 """Random mappings of a map space, and random changes to the best one. Compiled."""
 
+# mypy: disable-error-code="no-any-return"
+# Fields of structured arrays have no static types.
+
 from __future__ import annotations
 
 import numpy as np

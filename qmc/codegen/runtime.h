@@ -52,6 +52,14 @@ static inline void qmc_unpack(uint8_t *restrict out, const uint8_t *restrict in,
 {
     if (bits == 8) {
         memcpy(out, in, (size_t)count);
+    } else if (bits == 4) {
+        for (int i = 0; i < count / 2; i++) {
+            out[2 * i] = in[i] & 15;
+            out[2 * i + 1] = in[i] >> 4;
+        }
+        if (count % 2) {
+            out[count - 1] = in[count / 2] & 15;
+        }
     } else {
         uint32_t mask = (1u << bits) - 1u, buffer = 0;
         int held = 0;
@@ -71,16 +79,27 @@ static inline void qmc_unpack(uint8_t *restrict out, const uint8_t *restrict in,
 static inline void qmc_unpack_signed(int8_t *restrict out, const uint8_t *restrict in, int count,
                                      int bits)
 {
-    uint32_t mask = (1u << bits) - 1u, buffer = 0;
-    int sign = 1 << (bits - 1), held = 0;
-    for (int i = 0; i < count; i++) {
-        if (held < bits) {
-            buffer |= (uint32_t)*in++ << held;
-            held += 8;
+    const int sign = 1 << (bits - 1);
+    if (bits == 4) {
+        for (int i = 0; i < count / 2; i++) {
+            out[2 * i] = (int8_t)(((in[i] & 15) ^ sign) - sign);
+            out[2 * i + 1] = (int8_t)(((in[i] >> 4) ^ sign) - sign);
         }
-        out[i] = (int8_t)(((int)(buffer & mask) ^ sign) - sign);
-        buffer >>= bits;
-        held -= bits;
+        if (count % 2) {
+            out[count - 1] = (int8_t)(((in[count / 2] & 15) ^ sign) - sign);
+        }
+    } else {
+        uint32_t mask = (1u << bits) - 1u, buffer = 0;
+        int held = 0;
+        for (int i = 0; i < count; i++) {
+            if (held < bits) {
+                buffer |= (uint32_t)*in++ << held;
+                held += 8;
+            }
+            out[i] = (int8_t)(((int)(buffer & mask) ^ sign) - sign);
+            buffer >>= bits;
+            held -= bits;
+        }
     }
 }
 

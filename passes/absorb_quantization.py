@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
+from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from qmc.passes.canonicalize_clip import clamp, clamp_limits
+from qmc.passes.data_movement import RESHAPES, TRANSPOSE
 from qmc.passes.relax_expr import constant, node_index, number, op_name
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 _BITS = {"uint8": 8, "int8": 8}
+#: Arithmetic with a constant, which becomes part of a convolution.
+_FOLDED = frozenset({"relax.multiply", "relax.divide", "relax.subtract"})
 #: Layers that take a clamp.
 _CLAMPED = frozenset({"relax.nn.conv2d", "relax.nn.conv1d", "relax.matmul", "relax.add"})
 
@@ -68,18 +72,28 @@ class _Rewriter(CallRewriter):
         bits, scale, zero_point = entry
         data = quantized.args[0]
         if not self._takes_clamp(data):
-            self._table.setdefault(range_key(data.name), json.dumps(entry))
+            self._note(data, json.dumps(entry))
             return data
         self._table.setdefault(range_key(self.variable.name), json.dumps(entry))
         top = (1 << bits) - 1
         return clamp(data, -zero_point * scale, (top - zero_point) * scale)
 
+    def _note(self, data: Any, text: str) -> None:
+        """Enter ``data``, and what it was before transposes and reshapes, which may vanish."""
+        self._table.setdefault(range_key(data.name), text)
+        value = self.value(data)
+        if op_name(value) == TRANSPOSE or op_name(value) in RESHAPES:
+            self._note(value.args[0], text)
+
     def _takes_clamp(self, data: Any) -> bool:
+        """Whether ``data`` is the output of a layer that takes a clamp, now or after folding."""
         value = self.value(data)
         if clamp_limits(value) is not None:
             value = self.value(value.args[0])
-        if op_name(value) == "relax.add" and constant(self.value(value.args[1])) is not None:
-            value = self.value(value.args[0])
+        if isinstance(value, relax.TupleGetItem):
+            return op_name(self.value(value.tuple_value)) == "relax.nn.batch_norm"
+        if op_name(value) in _FOLDED:
+            return any(constant(self.value(argument)) is not None for argument in value.args)
         return op_name(value) in _CLAMPED
 
 

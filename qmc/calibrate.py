@@ -10,20 +10,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from qmc.arithmetic import QuantParams, Rounding
+from qmc.bias_correction import correct_biases
 from qmc.errors import DataError
 from qmc.layer import Layer
 from qmc.network import Network
-from qmc.observe import Inputs, Statistics, observe
+from qmc.observe import Inputs, observe, some_inputs
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
 from qmc.scheme import Scheme, WeightScheme
 from qmc.tensor_ranges import tensor_params, tensors_to_observe
-from qmc.weight_scales import corrected_bias, least_error_scales, least_legal_scales
+from qmc.weight_scales import least_error_scales, least_legal_scales
 from qmc.widths import Widths, activation_bits
 
 __all__ = ["Calibration", "calibrate"]
 
-_Stats = Mapping[str, Statistics]
+#: Elements of all tensors together, over the inputs whose means correct the biases; and how many
+#: inputs that may make. Few inputs give poor means, many cost time.
+_CORRECTION_ELEMENTS = 1 << 27
+_CORRECTION_INPUTS = (16, 128)
 
 
 def calibrate(
@@ -58,23 +62,25 @@ def calibrate(
     stats = {} if inputs is None else observe(network, inputs, tick)
     tensors = tensor_params(network, activation_bits(network, widths), stats, method)
     chosen = {
-        layer.name: _weight_scheme(network, layer, tensors, widths, stats)
+        layer.name: _weight_scheme(network, layer, tensors, widths)
         for layer in network.layers
         if layer.has_weights
     }
     raised = {name: count for name, (_, count) in chosen.items() if count}
     weights = {name: scheme for name, (scheme, _) in chosen.items()}
-    return Scheme(tensors, weights, rounding, (_raised_note(raised),) if raised else ())
+    notes = (_raised_note(raised),) if raised else ()
+    scheme = Scheme(tensors, weights, rounding, notes)
+    if inputs is None:
+        return scheme
+    elements = sum(tensor.size for tensor in network.tensors.values())
+    count = int(np.clip(_CORRECTION_ELEMENTS // elements, *_CORRECTION_INPUTS))
+    return correct_biases(network, scheme, some_inputs(inputs, count))
 
 
 def _weight_scheme(
-    network: Network,
-    layer: Layer,
-    tensors: Mapping[str, QuantParams],
-    widths: Widths,
-    stats: _Stats,
+    network: Network, layer: Layer, tensors: Mapping[str, QuantParams], widths: Widths
 ) -> tuple[WeightScheme, int]:
-    """Scales and corrected bias of a layer, and how many scales had to be raised."""
+    """Scales of a layer's weights, and how many had to be raised."""
     parameters = network.parameters[layer.name]
     bits = widths.weight_bits(layer.name)
     given = parameters.given
@@ -82,15 +88,10 @@ def _weight_scheme(
         return WeightScheme(given.bits, tuple(given.scales.tolist())), 0
     scales = least_error_scales(parameters.weights, bits)
     floors = least_legal_scales(parameters.bias, tensors[layer.inputs[0]], tensors[layer.output])
-    raised = int(np.count_nonzero((scales > 0.0) & (scales < floors)))
     legal = np.maximum(scales, floors)
     legal[legal == 0.0] = 1.0  # no weights, no bias: any scale will do
-    scheme = WeightScheme(bits, tuple(legal.tolist()))
-    if layer.inputs[0] in stats:
-        mean = stats[layer.inputs[0]].mean
-        bias = corrected_bias(layer, parameters, scheme, mean)
-        scheme = WeightScheme(bits, scheme.scales, bias)
-    return scheme, raised
+    raised = int(np.count_nonzero((scales > 0.0) & (scales < floors)))
+    return WeightScheme(bits, tuple(legal.tolist())), raised
 
 
 def _raised_note(raised: Mapping[str, int]) -> str:

@@ -1,9 +1,8 @@
-"""What calibration sees: statistics of every tensor of the float network over a few images."""
+"""What calibration sees: the values of every tensor of the float network over a few images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +22,8 @@ _MAX_ELEMENTS = 1 << 25
 _MAX_BATCH = 32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Statistics:
-    """Of one tensor.
-
-    Attributes:
-        histogram: of its values.
-        mean: (C, H, W) or (C,) float64, the mean of every element over the images.
-    """
-
-    histogram: Histogram
-    mean: NDArray[np.float64]
-
-
-def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> dict[str, Statistics]:
-    """Run the float network on ``inputs`` and gather statistics of every tensor.
+def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> dict[str, Histogram]:
+    """Run the float network on ``inputs`` and count the values of every tensor.
 
     Args:
         network: float layers and parameters.
@@ -51,14 +37,13 @@ def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> dict[str,
     if not total:
         raise DataError("calibration: no input")
     model = FloatModel(network)
-    gathered = {
-        name: Statistics(Histogram(), np.zeros(tensor.shape[1:]))
-        for name, tensor in network.tensors.items()
-    }
+    gathered = {name: Histogram() for name in network.tensors}
     done = 0
     for batch in _batches(network, inputs):
         for name, values in model.run(batch).items():
-            _add(name, gathered[name], values, total)
+            if not np.isfinite(values).all():
+                raise DataError(f"calibration: tensor '{name}' has values that are not finite")
+            gathered[name].add(values)
         done += len(batch)
         tick(done, total)
     return gathered
@@ -71,8 +56,9 @@ def _batches(network: Network, inputs: Inputs) -> Iterable[FloatArray]:
     return inputs.batches(max(1, min(_MAX_BATCH, _MAX_ELEMENTS // elements)))
 
 
-def _add(name: str, statistics: Statistics, values: FloatArray, total: int) -> None:
-    if not np.isfinite(values).all():
-        raise DataError(f"calibration: tensor '{name}' has values that are not finite")
-    statistics.histogram.add(values)
-    statistics.mean[...] += values.sum(axis=0, dtype=np.float64) / total
+def some_inputs(inputs: Inputs, count: int) -> FloatArray:
+    """``count`` inputs spread evenly over a data set, or the first of the batches; fewer if few."""
+    if isinstance(inputs, Dataset):
+        step = max(1, len(inputs) // count)
+        return inputs.inputs(range(0, len(inputs), step)[:count])
+    return np.concatenate(list(inputs))[:count]

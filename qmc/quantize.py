@@ -40,7 +40,7 @@ def quantize(network: Network, scheme: Scheme) -> IntegerNetwork:
         QuantizationError: a layer's integers would leave their range.
     """
     _check_complete(network, scheme)
-    layers = tuple(_quantize_layer(network, scheme, layer) for layer in network.layers)
+    layers = tuple(quantize_layer(network, scheme, layer) for layer in network.layers)
     quantization = {name: scheme.tensors[name] for name in network.tensors}
     return IntegerNetwork(
         network.name, network.tensors, quantization, layers, network.input, network.output
@@ -79,7 +79,12 @@ def _check_complete(network: Network, scheme: Scheme) -> None:
         raise SchemeError(f"the scheme has no entry for {', '.join(missing)}")
 
 
-def _quantize_layer(network: Network, scheme: Scheme, layer: Layer) -> IntegerLayer:
+def quantize_layer(network: Network, scheme: Scheme, layer: Layer) -> IntegerLayer:
+    """One layer of :func:`quantize`.
+
+    Raises:
+        QuantizationError: the layer's integers would leave their range.
+    """
     inputs = tuple(scheme.tensors[name] for name in layer.inputs)
     output = scheme.tensors[layer.output]
     low, high = clamp_codes(layer.clamp, output)

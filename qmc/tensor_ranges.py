@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from qmc.arithmetic import QuantParams
 from qmc.layer import Layer, Op
 from qmc.network import Network
-from qmc.observe import Statistics
-from qmc.ranges import Calibration, Range, choose_range, quant_params
+from qmc.ranges import Calibration, Histogram, Range, choose_range, quant_params
 from qmc.widths import OUTPUT_BITS, shared_given, shared_quantization
 
 #: Ranges that a function has whatever its input.
@@ -42,7 +41,7 @@ def _fixed_range(layer: Layer) -> Range | None:
 def tensor_params(
     network: Network,
     bits: Mapping[str, int],
-    stats: Mapping[str, Statistics],
+    stats: Mapping[str, Histogram],
     method: Calibration | None,
 ) -> dict[str, QuantParams]:
     """Quantization of every tensor.
@@ -105,9 +104,8 @@ def _varies_on(layer: Layer) -> Range:
 
 
 def _observed_range(
-    statistics: Statistics, bits: int, is_input: bool, method: Calibration | None
+    histogram: Histogram, bits: int, is_input: bool, method: Calibration | None
 ) -> Range:
-    histogram = statistics.histogram
     if is_input:
         return choose_range(histogram, bits, Calibration.MIN_MAX)  # pixels have no outliers
     if bits == OUTPUT_BITS:

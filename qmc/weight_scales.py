@@ -1,4 +1,4 @@
-"""Scales of symmetric per-channel weights, and the bias that makes up for their rounding."""
+"""Scales of symmetric per-channel weights."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.arithmetic import QuantParams
-from qmc.layer import Layer
-from qmc.network import Parameters
-from qmc.quantize import weight_codes
-from qmc.scheme import WeightScheme
-from qmc.windows import windows
 
 Reals = NDArray[np.float64]
 
@@ -62,27 +57,3 @@ def least_legal_scales(
     if output.bits <= 8:
         floors = np.maximum(floors, _LEAST_MULTIPLIER * output.scale / source.scale)
     return np.asarray(floors)
-
-
-def corrected_bias(
-    layer: Layer, parameters: Parameters, scheme: WeightScheme, mean: Reals
-) -> tuple[float, ...]:
-    """Bias that keeps the mean of every output channel despite the rounding of its weights.
-
-    Args:
-        layer: CONV or DENSE.
-        parameters: its float weights and bias.
-        scheme: bits and scales of the weights.
-        mean: the input tensor's mean over the calibration data, element by element: (C, H, W).
-
-    Source: Nagel et al. 2019 (arXiv 1906.04721), section 4.2; here with the exact means under each
-    filter tap, padding included.
-    """
-    bounds = layer.bounds
-    image = mean.reshape(1, bounds.G * bounds.C, *(mean.shape[1:] or (1, 1)))
-    taps = np.stack([tap.mean(axis=(0, 2, 3)) for tap in windows(layer, image, 0)], axis=-1)
-    scales = np.array(scheme.scales)[:, None, None, None]
-    error = weight_codes(parameters, scheme) * scales - parameters.weights
-    error = error.reshape(bounds.G, bounds.K, bounds.C, -1)
-    shift = np.einsum("gkct,gct->gk", error, taps.reshape(bounds.G, bounds.C, -1))
-    return tuple((parameters.bias.astype(np.float64) - shift.reshape(-1)).tolist())

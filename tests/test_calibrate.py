@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmc.arithmetic import QuantParams, Rounding
+from qmc.bias_correction import mean_products
 from qmc.calibrate import Calibration, calibrate
 from qmc.errors import DataError
 from qmc.float_model import FloatModel
@@ -17,7 +18,8 @@ from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenRange, GivenWeights, Network, Parameters, Tensor
 from qmc.quantize import quantize, weight_codes
 from qmc.reference import run_network
-from qmc.weight_scales import corrected_bias, least_error_scales
+from qmc.scheme import Scheme
+from qmc.weight_scales import least_error_scales
 from qmc.widths import LayerWidths, Widths
 
 
@@ -203,25 +205,44 @@ def test_channel_of_zeros_keeps_an_accurate_bias() -> None:
 
 
 @pytest.mark.parametrize("name", ["stem", "dw", "point", "fc"])
-def test_corrected_bias_keeps_the_mean_of_every_channel(name: str) -> None:
-    """Three-bit weights, float activations: the mean output over the data must not move."""
+def test_mean_products_are_the_means_of_the_float_layer(name: str) -> None:
+    """By linearity: the mean output is the product with the mean input, padding included."""
     net, x = network(), inputs()
     values = FloatModel(net).run(x)
-    layer = replace(net.layer(name), clamp=None)
-    source, exact = values[layer.inputs[0]], net.parameters[name]
-    scheme = calibrate(net, [x], Widths(3, 8)).weights[name]
-    codes = weight_codes(exact, scheme)
-    weights = (codes * np.array(scheme.scales)[:, None, None, None]).astype(np.float32)
-    bias = np.array(corrected_bias(layer, exact, scheme, source.mean(axis=0, dtype=np.float64)))
-    shapes = (layer.inputs[0], layer.output)
-    tensors = {key: net.tensors[key] for key in shapes}
+    layer, exact = replace(net.layer(name), clamp=None), net.parameters[name]
+    source = values[layer.inputs[0]]
+    ends = (layer.inputs[0], layer.output)
+    tensors = {key: net.tensors[key] for key in ends}
+    alone = Network("one", tensors, (layer,), {name: exact}, *ends, {})
+    output = FloatModel(alone).run(source)[layer.output]
+    expected = output.reshape(len(x), output.shape[1], -1).mean(axis=(0, 2)) - exact.bias
+    means = mean_products(layer, exact.weights, source.mean(axis=0, dtype=np.float64))
+    np.testing.assert_allclose(means, expected, atol=1e-4)
 
-    def means(parameters: Parameters) -> np.ndarray:
-        alone = Network("one", tensors, (layer,), {name: parameters}, *shapes, {})
-        output = FloatModel(alone).run(source)[layer.output]
-        return output.reshape(len(x), output.shape[1], -1).mean(axis=(0, 2))
 
-    rounded = means(Parameters(weights, exact.bias))
-    corrected = means(Parameters(weights, bias.astype(np.float32)))
-    np.testing.assert_allclose(corrected, means(exact), atol=1e-4)
-    assert np.abs(rounded - means(exact)).max() > 1e-2
+@pytest.mark.parametrize("rounding", [Rounding.HALF_UP, Rounding.FLOOR])
+def test_corrected_biases_keep_the_means_of_the_logits(rounding: Rounding) -> None:
+    """Three-bit weights and five-bit activations move every mean; the correction moves it back."""
+    net, x = network(), inputs()
+    scheme = calibrate(net, [x], Widths(3, 5), rounding=rounding)
+    plain = replace(scheme, weights={k: replace(w, bias=None) for k, w in scheme.weights.items()})
+    expected = FloatModel(net).run(x)["y"].mean(axis=0)
+
+    def shift(chosen: Scheme) -> float:
+        integer = quantize(net, chosen)
+        codes = run_network(integer, integer.quantization["x"].quantize(x))["y"]
+        means = integer.quantization["y"].dequantize(codes).mean(axis=0)
+        return float(np.abs(means - expected).max())
+
+    step = scheme.tensors["y"].scale
+    assert shift(scheme) < 10 * step + 0.02 * float(np.abs(expected).max())
+    assert shift(scheme) < 0.2 * shift(plain)
+
+
+def test_given_layers_keep_their_bias() -> None:
+    net = network()
+    given = GivenWeights(np.ones((5, 72, 1, 1), np.int8), np.full(5, 0.5), 4)
+    weights = {**net.parameters, "fc": replace(net.parameters["fc"], given=given)}
+    scheme = calibrate(replace(net, parameters=weights), [inputs()], Widths())
+    assert scheme.weights["fc"].bias is None
+    assert scheme.weights["stem"].bias is not None

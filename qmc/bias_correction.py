@@ -1,0 +1,113 @@
+"""Biases that keep every channel's mean, whatever rounding and clipping do before and in its layer.
+
+Source: empirical bias correction, Nagel et al. 2019 (arXiv 1906.04721), section 4.2 and appendix D:
+layer by layer, with the inputs that the integer network really has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.float_model import FloatModel
+from qmc.layer import Layer
+from qmc.network import Network, Parameters
+from qmc.quantize import quantize_layer, weight_codes
+from qmc.reference import run_layer
+from qmc.scheme import Scheme
+from qmc.windows import Scalar, windows
+
+Reals = NDArray[np.float64]
+_Codes = NDArray[np.uint16]
+
+#: Inputs that go through a layer at a time; bounds the memory.
+_CHUNK = 4
+
+
+def correct_biases(network: Network, scheme: Scheme, inputs: NDArray[np.float32]) -> Scheme:
+    """Run the integer network layer by layer, correcting each bias before its layer runs.
+
+    Args:
+        network: float layers and parameters.
+        scheme: complete; layers whose integers came with the model keep their bias.
+        inputs: (n, C, H, W) or (n, C), a few calibration inputs.
+    """
+    expected = _float_means(network, inputs)
+    codes = {network.input: scheme.tensors[network.input].quantize(inputs).astype(np.uint16)}
+    weights = dict(scheme.weights)
+    for position, layer in enumerate(network.layers):
+        parameters = network.parameters.get(layer.name)
+        if parameters is not None and not _is_given(parameters, scheme, layer):
+            source = scheme.tensors[layer.inputs[0]]
+            mean = codes[layer.inputs[0]].mean(axis=0, dtype=np.float64)
+            mean = (mean - source.zero_point) * source.scale
+            bias = _corrected(layer, parameters, scheme, expected[layer.inputs[0]], mean)
+            weights[layer.name] = replace(weights[layer.name], bias=tuple(bias.tolist()))
+        codes[layer.output] = _run(network, replace(scheme, weights=weights), layer, codes)
+        alive = {name for later in network.layers[position + 1 :] for name in later.inputs}
+        codes = {name: values for name, values in codes.items() if name in alive}
+    return replace(scheme, weights=weights)
+
+
+def mean_products(layer: Layer, weights: NDArray[np.floating], mean: Reals) -> Reals:
+    """Mean over all output positions of weights times input, by linearity from the mean input.
+
+    Args:
+        layer: CONV or DENSE.
+        weights: (G*K, C, R, S).
+        mean: the input tensor's mean over the data, element by element: (C, H, W) or (C,).
+
+    Returns:
+        (G*K,) means; padding counts as zero.
+    """
+    bounds = layer.bounds
+    image = mean.reshape(1, bounds.G * bounds.C, *(mean.shape[1:] or (1, 1)))
+    taps = np.stack([tap.mean(axis=(0, 2, 3)) for tap in windows(layer, image, 0)], axis=-1)
+    matrix = weights.reshape(bounds.G, bounds.K, bounds.C, -1).astype(np.float64)
+    means = np.einsum("gkct,gct->gk", matrix, taps.reshape(bounds.G, bounds.C, -1))
+    return np.asarray(means, dtype=np.float64).reshape(-1)
+
+
+def _corrected(
+    layer: Layer, parameters: Parameters, scheme: Scheme, expected: Reals, mean: Reals
+) -> Reals:
+    """B' = b + W E[x] - s Q E[x'], with x the float input and x' the quantized one."""
+    chosen = scheme.weights[layer.name]
+    scales = np.array(chosen.scales)[:, None, None, None]
+    rounded = weight_codes(parameters, chosen) * scales
+    wanted = mean_products(layer, parameters.weights, expected)
+    return parameters.bias + wanted - mean_products(layer, rounded, mean)
+
+
+def _is_given(parameters: Parameters, scheme: Scheme, layer: Layer) -> bool:
+    given = parameters.given
+    return given is not None and weight_codes(parameters, scheme.weights[layer.name]) is given.codes
+
+
+def _float_means(network: Network, inputs: NDArray[np.float32]) -> dict[str, Reals]:
+    """Means, element by element, of the tensors that layers with weights read."""
+    model = FloatModel(network)
+    names = {layer.inputs[0] for layer in network.layers if layer.has_weights}
+    means = {name: np.zeros(network.tensors[name].shape[1:]) for name in names}
+    for batch in _chunks(inputs):
+        values = model.run(batch)
+        for name in names:
+            means[name] += values[name].sum(axis=0, dtype=np.float64) / len(inputs)
+    return means
+
+
+def _run(network: Network, scheme: Scheme, layer: Layer, codes: dict[str, _Codes]) -> _Codes:
+    integer = quantize_layer(network, scheme, layer)
+    shape = network.tensors[layer.output].shape
+    parts = zip(*(_chunks(codes[name]) for name in layer.inputs), strict=True)
+    outputs = [
+        run_layer(integer, [part.astype(np.int32) for part in inputs], shape).astype(np.uint16)
+        for inputs in parts
+    ]
+    return np.concatenate(outputs)
+
+
+def _chunks(values: NDArray[Scalar]) -> list[NDArray[Scalar]]:
+    return [values[first : first + _CHUNK] for first in range(0, len(values), _CHUNK)]

@@ -7,7 +7,8 @@ Semantics, in the order of the code (design section 4; docs/cost-model.md has th
 3. the tiles kept in a memory must fit it;
 4. energy = row accesses x energy per row, per action, times used instances (memories whose
    instances share a row: times used clusters), plus leakage and MACs;
-5. cycles = the largest of compute and every port's words / bandwidth.
+5. cycles = the largest of compute (steps x cycles per MAC at the operands' widths) and every port's
+   words / bandwidth.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from enum import StrEnum
 
 from qmc.cost_models.base import Accesses, Cost
 from qmc.cost_models.nest import Nest, build_nest
-from qmc.cost_models.ports import slowest
+from qmc.cost_models.ports import compute_cycles, slowest
 from qmc.cost_models.streaming import streaming_cost
 from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, operand_traffic
 from qmc.cost_models.words import mixed_words, packed_words, rows
@@ -71,8 +72,7 @@ class AnalyticalModel:
                 words = _operand_words(moved, operand, precision, psum_bits, level)
                 accesses[level.name][operand] = _accesses(words, nest, index)
         _check_capacity(layer, target, accesses)
-        mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
-        return _cost(nest, accesses, mac_pj)
+        return _cost(nest, accesses, precision)
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
@@ -141,9 +141,12 @@ def _check_capacity(
             raise CapacityError(layer.name, level.name, needed_bytes, available)
 
 
-def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], mac_pj: float) -> Cost:
+def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], precision: Precision) -> Cost:
     target = nest.target
-    cycles, bound = slowest(cycles_of_compute(nest), target.memories, accesses)
+    mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
+    mac_cycles = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
+    compute = compute_cycles(cycles_of_compute(nest), mac_cycles)
+    cycles, bound = slowest(compute, target.memories, accesses)
     energy = {
         name: sum(entry.energy_pj for entry in entries.values())
         for name, entries in accesses.items()
@@ -158,7 +161,7 @@ def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], mac_pj: floa
         bound=bound,
         energy_by_memory_pj=energy,
         accesses=accesses,
-        utilization=nest.layer.macs / (cycles * target.mac.instances),
+        utilization=nest.layer.macs * mac_cycles / (cycles * target.mac.instances),
     )
 
 

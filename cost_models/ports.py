@@ -9,6 +9,14 @@ from qmc.cost_models.base import Accesses
 from qmc.layer import Operand
 from qmc.targets.target import MemoryLevel
 
+#: What a product of a count and a constant may be too large by, in float arithmetic.
+ROUNDING = 1e-15
+
+
+def compute_cycles(steps: int, cycles_per_mac: float) -> int:
+    """Cycles of ``steps`` steps of the array; a step takes as long as one multiply-accumulate."""
+    return math.ceil(steps * cycles_per_mac * (1 - ROUNDING))
+
 
 def slowest(
     compute: int,

@@ -98,7 +98,7 @@ def _served(nest: Nest, operand: Operand, index: int) -> int:
 
 
 def cycles_of_compute(nest: Nest) -> int:
-    """Steps of all loops in time: cycles of a machine without bandwidth limits."""
+    """Steps of all loops in time: cycles of single-cycle MACs without bandwidth limits."""
     return product(loop for level in nest.temporal for loop in level)
 
 

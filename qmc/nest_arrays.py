@@ -77,6 +77,7 @@ def build_problem(
     ]
     mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
     problem["mac_pj"] = layer.macs * mac_pj
+    problem["mac_cycles"] = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
     return problem

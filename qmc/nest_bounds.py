@@ -100,7 +100,7 @@ def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> 
     work = float(nest.steps[level])
     for dim in range(8):
         work *= nest.tile[level, dim]
-    work /= most_parallel(choices, nest, level, choices.no_dims)
+    work *= problem.mac_cycles / most_parallel(choices, nest, level, choices.no_dims)
     return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qmc.cost_models.ports import ROUNDING
 from qmc.jit import compiled
 
 Ints = NDArray[np.int64]
@@ -43,7 +44,7 @@ _MAX_LOOPS = 8 * MAX_LEVELS
 #: depth: words, 0 is unlimited. clusters: groups of instances that share row accesses.
 #: access_pj: energy of a row read, fill, update. leakage_pj: per cycle and used instance.
 #: bandwidth: words per cycle read and written, inf is unlimited.
-#: mac_pj: energy of all multiply-accumulates.
+#: mac_pj: energy of all multiply-accumulates. mac_cycles: cycles of one on its unit.
 #: element_pj, psum_pj: energy of one access of one element by operand and action, rows and words
 #: being full and shared in clusters; of O at the narrower of its widths, and as partial sums.
 PROBLEM = np.dtype(
@@ -66,6 +67,7 @@ PROBLEM = np.dtype(
         ("leakage_pj", np.float64, (MAX_LEVELS + 1,)),
         ("bandwidth", np.float64, (MAX_LEVELS, 2)),
         ("mac_pj", np.float64),
+        ("mac_cycles", np.float64),
         ("element_pj", np.float64, (MAX_LEVELS, 3, 3)),
         ("psum_pj", np.float64, (MAX_LEVELS, 3)),
     ],
@@ -398,7 +400,8 @@ def port_cycles(problem: Problem, nest: Nest, level: int) -> int:
 def total_cost(problem: Problem, nest: Nest) -> tuple[float, int]:
     """Energy in pJ and cycles of a finished nest."""
     levels = problem.levels
-    cycles = max(nest.steps[levels], port_cycles(problem, nest, levels))
+    compute = int(np.ceil(nest.steps[levels] * problem.mac_cycles * (1 - ROUNDING)))
+    cycles = max(compute, port_cycles(problem, nest, levels))
     leakage = 0.0
     for level in range(levels + 1):
         leakage += problem.leakage_pj[level] * nest.instances[level]

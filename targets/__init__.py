@@ -8,6 +8,7 @@ from qmc.targets.target import (
     MemoryLevel,
     Packing,
     Target,
+    WidthCycles,
     WidthEnergy,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryLevel",
     "Packing",
     "Target",
+    "WidthCycles",
     "WidthEnergy",
     "find_target",
     "list_targets",

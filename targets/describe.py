@@ -19,6 +19,7 @@ def describe_target(target: Target) -> str:
         _section("Hierarchy (outermost first)", _hierarchy(target)),
         _section("Dataflow: which loops may run where", _dataflow(target)),
         _section("Energy, pJ (memories: per row access)", _energies(target)),
+        _section("Cycles per multiply-accumulate and unit", _throughput(target)),
         _section("Sources", _sources(target)),
     )
     return "\n\n".join(parts)
@@ -167,6 +168,14 @@ def _energies(target: Target) -> list[str]:
     for entry in target.mac.energy_by_width:
         widths = f"up to w{entry.weight_bits}a{entry.input_bits}"
         lines.append(f"{'':{width}}  {entry.energy_pj:10.8g} {widths}")
+    return lines
+
+
+def _throughput(target: Target) -> list[str]:
+    mac = target.mac
+    lines = [f"{mac.cycles:g} at any width" if not mac.cycles_by_width else f"{mac.cycles:g}"]
+    for entry in mac.cycles_by_width:
+        lines.append(f"{entry.cycles:g} up to w{entry.weight_bits}a{entry.input_bits}")
     return lines
 
 

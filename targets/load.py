@@ -27,6 +27,7 @@ from qmc.targets.target import (
     MemoryLevel,
     Packing,
     Target,
+    WidthCycles,
     WidthEnergy,
 )
 from qmc.targets.yaml_file import read_yaml
@@ -186,6 +187,11 @@ def _mac(spec: MacSpec, instances: int) -> MacArray:
         energy_by_width=tuple(
             WidthEnergy(entry.weight_bits, entry.input_bits, entry.energy_pj)
             for entry in spec.energy_by_width
+        ),
+        cycles=spec.cycles,
+        cycles_by_width=tuple(
+            WidthCycles(entry.weight_bits, entry.input_bits, entry.cycles)
+            for entry in spec.cycles_by_width
         ),
     )
 

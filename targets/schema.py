@@ -23,6 +23,7 @@ _Count = Annotated[int, Field(ge=1, le=1 << 40)]
 _Bits = Annotated[int, Field(ge=1, le=64)]
 _Energy = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Bandwidth = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["unlimited"]
+_Cycles = Annotated[float, Field(gt=0, le=1 << 20, allow_inf_nan=False)]
 _OperandName = Literal["W", "I", "O"]
 _Factor = _Count | Literal["all"]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -150,6 +151,14 @@ class WidthEnergySpec(_Model):
     energy_pj: _Energy
 
 
+class WidthCyclesSpec(_Model):
+    """Cycles of a multiply-accumulate of operands up to these widths."""
+
+    weight_bits: _Bits
+    input_bits: _Bits
+    cycles: _Cycles
+
+
 class MacSpec(_Model):
     """The multiply-accumulate units."""
 
@@ -159,9 +168,13 @@ class MacSpec(_Model):
     weight_bits: tuple[_Bits, _Bits]
     input_bits: tuple[_Bits, _Bits]
     energy_by_width: tuple[WidthEnergySpec, ...] = ()
+    cycles: _Cycles = 1.0
+    cycles_by_width: tuple[WidthCyclesSpec, ...] = ()
     source: str | None = None
 
-    @field_validator("weight_bits", "input_bits", "energy_by_width", mode="before")
+    @field_validator(
+        "weight_bits", "input_bits", "energy_by_width", "cycles_by_width", mode="before"
+    )
     @classmethod
     def _range(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value

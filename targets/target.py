@@ -96,6 +96,15 @@ class WidthEnergy:
 
 
 @dataclass(frozen=True, slots=True)
+class WidthCycles:
+    """Cycles of a multiply-accumulate of operands up to these widths; below 1 for fused units."""
+
+    weight_bits: int
+    input_bits: int
+    cycles: float
+
+
+@dataclass(frozen=True, slots=True)
 class MacArray:
     """The multiply-accumulate units.
 
@@ -106,6 +115,8 @@ class MacArray:
         leakage_pj: per cycle and used instance.
         weight_bits, input_bits: widths the MACs execute, smallest and largest.
         energy_by_width: cheaper multiply-accumulates of narrower operands.
+        cycles: that a unit is busy with one multiply-accumulate at the native widths.
+        cycles_by_width: faster multiply-accumulates of narrower operands.
     """
 
     name: str
@@ -115,6 +126,8 @@ class MacArray:
     weight_bits: tuple[int, int]
     input_bits: tuple[int, int]
     energy_by_width: tuple[WidthEnergy, ...] = ()
+    cycles: float = 1.0
+    cycles_by_width: tuple[WidthCycles, ...] = ()
 
     def energy_at(self, weight_bits: int, input_bits: int) -> float:
         """Energy of one multiply-accumulate, pJ: the least of all entries that hold the widths."""
@@ -124,6 +137,15 @@ class MacArray:
             if weight_bits <= entry.weight_bits and input_bits <= entry.input_bits
         ]
         return min([self.energy_pj, *fitting])
+
+    def cycles_at(self, weight_bits: int, input_bits: int) -> float:
+        """Cycles of one multiply-accumulate: the least of all entries that hold the widths."""
+        fitting = [
+            entry.cycles
+            for entry in self.cycles_by_width
+            if weight_bits <= entry.weight_bits and input_bits <= entry.input_bits
+        ]
+        return min([self.cycles, *fitting])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
-from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
+from qmc.targets.target import (
+    LoopConstraint,
+    MacArray,
+    MemoryLevel,
+    Packing,
+    Target,
+    WidthCycles,
+)
 
 FREE = LoopConstraint({}, {})
 NOTHING = LoopConstraint(dict.fromkeys(LoopDim, 1), {})
@@ -48,7 +56,13 @@ def small_target(rng: random.Random) -> Target:
     mac = MacArray(
         "mac", instances, rng.choice([0.5, 2.0]), rng.choice([0.0, 0.01]), (1, 8), (1, 8)
     )
+    if rng.random() < 0.4:
+        mac = replace(mac, cycles=rng.choice([2.0, 0.3]), cycles_by_width=_cycles(rng))
     return Target("random", "", tuple(memories), mac, 1e9, 32, LoopDim.K, {}, "")
+
+
+def _cycles(rng: random.Random) -> tuple[WidthCycles, ...]:
+    return tuple(WidthCycles(bits, 8, bits / rng.choice([3, 8])) for bits in (2, 4, 6))
 
 
 def _memory(rng: random.Random, level: int, instances: int, x: int, y: int) -> MemoryLevel:

@@ -8,11 +8,12 @@ import pytest
 
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.ports import compute_cycles
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import CapacityError, CostModelError, MappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Loop, Mapping
-from qmc.targets.target import Packing, Target, WidthEnergy
+from qmc.targets.target import Packing, Target, WidthCycles, WidthEnergy
 from tests.cost_models.machines import machine, memory
 
 W, I, O = Operand.W, Operand.I, Operand.O  # noqa: E741
@@ -187,6 +188,48 @@ def test_energy_of_the_macs_follows_their_widths(bits: tuple[int, int], pj: floa
     target = replace(MACHINE, mac=replace(MACHINE.mac, energy_by_width=table))
     cost = evaluate(target=target, bits=Precision(*bits, 8, 16))
     assert cost.energy_by_memory_pj["mac"] == pytest.approx(48 * pj)
+
+
+SERIAL = tuple(WidthCycles(bits, 8, float(bits)) for bits in range(1, 8))
+FUSED = (WidthCycles(2, 2, 1 / 16), WidthCycles(4, 4, 1 / 4), WidthCycles(4, 8, 1 / 2))
+
+
+@pytest.mark.parametrize(
+    ("native", "table", "bits", "cycles"),
+    [
+        (1.0, (), (4, 8), 24),  # 24 steps of one cycle
+        (8.0, SERIAL, (3, 8), 24 * 3),  # weight bits one after another
+        (8.0, SERIAL, (8, 8), 24 * 8),  # no entry holds 8 bits: the native cycles
+        (1.0, FUSED, (4, 8), 12),  # two multiply-accumulates a cycle
+        (1.0, FUSED, (3, 3), 6),  # 3 bits need the 4-bit entry
+        (1.0, FUSED, (2, 2), 2),  # 24 / 16 = 1.5, a whole cycle more
+        (1.1, (), (8, 8), 27),  # 26.4
+        (0.1, (), (8, 8), 3),  # 2.4
+    ],
+)
+def test_compute_cycles_follow_the_widths_of_the_macs(
+    native: float, table: tuple[WidthCycles, ...], bits: tuple[int, int], cycles: int
+) -> None:
+    free = replace(BUFFER, depth_words=None, read_bandwidth=None, write_bandwidth=None)
+    target = machine(MAIN, free, REGISTER)
+    target = replace(target, mac=replace(target.mac, cycles=native, cycles_by_width=table))
+    cost = evaluate(target=target, bits=Precision(*bits, 8, 16))
+    assert (cost.cycles, cost.bound) == (cycles, "compute")
+
+
+def test_compute_cycles_that_divide_evenly_are_not_rounded_up() -> None:
+    assert 10 * 1.1 > 11
+    assert compute_cycles(10, 1.1) == 11
+    assert compute_cycles(1 << 40, 1.0) == 1 << 40
+
+
+def test_ports_hide_a_slow_multiplier_and_the_use_says_how_busy_it_is() -> None:
+    mac = replace(MACHINE.mac, cycles=1.05)
+    cost = evaluate(target=replace(MACHINE, mac=mac))  # compute 25.2, read port 26
+    assert (cost.cycles, cost.bound) == (26, "compute")
+    slow = evaluate(target=replace(MACHINE, mac=replace(MACHINE.mac, cycles=2.0)))
+    assert (slow.cycles, slow.bound) == (48, "compute")
+    assert slow.utilization == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

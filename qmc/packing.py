@@ -41,7 +41,9 @@ def unpack_rows(
     """Inverse of :func:`pack_rows`: (..., bytes) to (..., count)."""
     stream = np.unpackbits(packed, axis=-1, bitorder="little")[..., : count * bits]
     stream = stream.reshape(*packed.shape[:-1], count, bits).astype(np.int32)
-    codes: NDArray[np.int32] = (stream << np.arange(bits, dtype=np.int32)).sum(axis=-1, dtype=np.int32)
+    codes: NDArray[np.int32] = (stream << np.arange(bits, dtype=np.int32)).sum(
+        axis=-1, dtype=np.int32
+    )
     if signed:
         codes = np.where(codes >= 1 << (bits - 1), codes - (1 << bits), codes)
     return codes.astype(np.int32)

@@ -10,6 +10,12 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
+def write_then_fail(folder: Path, failure: BaseException) -> None:
+    with whole_folder(folder) as work:
+        (work / MARK).write_text("new")
+        raise failure
+
+
 def test_whole_folder_success_appears_with_all_files(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "deep" / "build") as work:
         (work / MARK).write_text("plan")
@@ -20,12 +26,9 @@ def test_whole_folder_success_appears_with_all_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError("bug"), KeyboardInterrupt()])
-def test_whole_folder_failure_leaves_nothing_behind(
-    tmp_path: Path, failure: BaseException
-) -> None:
-    with pytest.raises(type(failure)), whole_folder(tmp_path / "build") as work:
-        (work / "half.c").write_text("int")
-        raise failure
+def test_whole_folder_failure_leaves_nothing_behind(tmp_path: Path, failure: BaseException) -> None:
+    with pytest.raises(type(failure)):
+        write_then_fail(tmp_path / "build", failure)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -33,9 +36,8 @@ def test_whole_folder_failure_keeps_earlier_build(tmp_path: Path) -> None:
     build = tmp_path / "build"
     build.mkdir()
     (build / MARK).write_text("old")
-    with pytest.raises(RuntimeError), whole_folder(build) as work:
-        (work / MARK).write_text("new")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_then_fail(build, RuntimeError())
     assert contents(tmp_path) == {f"build/{MARK}": "old"}
 
 

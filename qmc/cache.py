@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
-import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,17 +65,17 @@ def load(key: str) -> Any:
     if hashlib.sha256(body).digest() != digest:
         return None
     try:
-        return pickle.loads(body)
-    except Exception:  # written by another version: pickle raises whatever it meets
+        return json.loads(body)
+    except ValueError:
         return None
 
 
 def store(key: str, value: Any) -> None:
-    """Keep ``value``; a folder that cannot be written is no error."""
+    """Keep ``value``, JSON-able plain data; a folder that cannot be written is no error."""
     path = _entry(key)
     if path is None:
         return
-    body = pickle.dumps(value, protocol=5)
+    body = json.dumps(value).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")

@@ -89,6 +89,7 @@ def certificate_data(certificate: Certificate) -> Json:
         "lower_bound": certificate.lower_bound,
         "best": certificate.best,
         "proved": certificate.proved,
+        "gap": certificate.gap,
     }
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from qmc import cache
 from qmc.cost_models.base import CostModel
+from qmc.errors import QmcError
 from qmc.layer import Layer, Precision
-from qmc.search import MAX_STEPS, compile_kernels, search
-from qmc.search_result import Objective, SearchResult
+from qmc.mapping_text import mapping_to_data, read_mapping_data
+from qmc.search import MAX_STEPS, compile_kernels, objective_value, search
+from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
 
 #: Raise with every change of the cost rules, the map space or the search: older entries are void.
@@ -107,12 +110,8 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[SearchResult]:
     Threads suffice: the compiled search runs without the interpreter's lock, and processes would
     each load the compiler's libraries anew.
     """
-    cached = [cache.load(task.key()) for task in tasks]
-    missing = [
-        task
-        for task, result in zip(tasks, cached, strict=True)
-        if not isinstance(result, SearchResult)
-    ]
+    cached = [_decode(task, cache.load(task.key())) for task in tasks]
+    missing = [task for task, result in zip(tasks, cached, strict=True) if result is None]
     with contextlib.ExitStack() as stack:
         fresh: Iterator[SearchResult] = map(_search, missing)
         if jobs > 1 and len(missing) > 1:
@@ -121,7 +120,7 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[SearchResult]:
             compile_kernels()
             fresh = pool.map(_search, missing)
         for result in cached:
-            yield result if isinstance(result, SearchResult) else next(fresh)
+            yield next(fresh) if result is None else result
 
 
 def _search(task: _Task) -> SearchResult:
@@ -133,5 +132,22 @@ def _search(task: _Task) -> SearchResult:
         task.objective,
         max_steps=task.max_steps,
     )
-    cache.store(task.key(), result)
+    cache.store(task.key(), _encode(result))
     return result
+
+
+def _encode(result: SearchResult) -> dict[str, Any]:
+    return {"mapping": mapping_to_data(result.mapping), "certificate": asdict(result.certificate)}
+
+
+def _decode(task: _Task, entry: Any) -> SearchResult | None:
+    """The result an entry holds, priced anew; None when the entry does not fit the task."""
+    try:
+        mapping = read_mapping_data(entry["mapping"])
+        cost = task.model.evaluate(task.layer, task.precision, task.target, mapping)
+        certificate = Certificate(**entry["certificate"])
+    except (TypeError, KeyError, QmcError):
+        return None
+    if certificate.best != objective_value(cost, task.objective):
+        return None  # found under other rules
+    return SearchResult(mapping, cost, certificate)

@@ -1,4 +1,4 @@
-"""Biases that keep every channel's mean, whatever rounding and clipping do before and in its layer.
+"""Biases that keep every channel's mean, whatever rounding and clipping do.
 
 Source: empirical bias correction, Nagel et al. 2019 (arXiv 1906.04721), section 4.2 and appendix D:
 layer by layer, with the inputs that the integer network really has.
@@ -6,6 +6,7 @@ layer by layer, with the inputs that the integer network really has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,26 +30,48 @@ _FINE_BITS = 8
 _CHUNK = 4
 
 
-def correct_biases(network: Network, scheme: Scheme, inputs: NDArray[np.float32]) -> Scheme:
-    """Run the integer network layer by layer, correcting each bias before its layer runs.
+def correct_for_weights(network: Network, scheme: Scheme, means: Mapping[str, Reals]) -> Scheme:
+    """Move each bias by the mean of what rounding the weights changed: b' = b + (W - s Q) E[x].
 
     Args:
         network: float layers and parameters.
         scheme: complete; layers whose integers came with the model keep their bias.
+        means: of the float tensors that layers with weights read, element by element, (C, H, W) or
+            (C,), by tensor name.
+    """
+    weights = dict(scheme.weights)
+    for layer in network.layers:
+        if _may_correct(network, scheme, layer):
+            mean = means[layer.inputs[0]]
+            bias = _corrected(layer, network.parameters[layer.name], scheme, mean, mean)
+            weights[layer.name] = replace(weights[layer.name], bias=tuple(bias.tolist()))
+    return replace(scheme, weights=weights)
+
+
+def has_coarse_inputs(network: Network, scheme: Scheme) -> bool:
+    """Whether :func:`correct_for_inputs` has anything to do."""
+    return any(_is_coarse(network, scheme, layer) for layer in network.layers)
+
+
+def correct_for_inputs(network: Network, scheme: Scheme, inputs: NDArray[np.float32]) -> Scheme:
+    """Run the integer network layer by layer; layers with coarse inputs get their shift too.
+
+    Args:
+        network: float layers and parameters.
+        scheme: complete, corrected for weights.
         inputs: (n, C, H, W) or (n, C), a few calibration inputs.
     """
     expected = _float_means(network, inputs)
     codes = {network.input: scheme.tensors[network.input].quantize(inputs).astype(np.uint16)}
     weights = dict(scheme.weights)
     for position, layer in enumerate(network.layers):
-        parameters = network.parameters.get(layer.name)
-        if parameters is not None and not _is_given(parameters, scheme, layer):
-            source = scheme.tensors[layer.inputs[0]]
-            mean = codes[layer.inputs[0]].mean(axis=0, dtype=np.float64)
+        if _is_coarse(network, scheme, layer):
+            name = layer.inputs[0]
+            source = scheme.tensors[name]
+            mean = codes[name].mean(axis=0, dtype=np.float64)
             mean = (mean - source.zero_point) * source.scale
-            if source.bits >= _FINE_BITS:
-                mean = expected[layer.inputs[0]]
-            bias = _corrected(layer, parameters, scheme, expected[layer.inputs[0]], mean)
+            parameters = network.parameters[layer.name]
+            bias = _corrected(layer, parameters, scheme, expected[name], mean)
             weights[layer.name] = replace(weights[layer.name], bias=tuple(bias.tolist()))
         codes[layer.output] = _run(network, replace(scheme, weights=weights), layer, codes)
         alive = {name for later in network.layers[position + 1 :] for name in later.inputs}
@@ -86,9 +109,19 @@ def _corrected(
     return parameters.bias + wanted - mean_products(layer, rounded, mean)
 
 
-def _is_given(parameters: Parameters, scheme: Scheme, layer: Layer) -> bool:
-    given = parameters.given
-    return given is not None and weight_codes(parameters, scheme.weights[layer.name]) is given.codes
+def _may_correct(network: Network, scheme: Scheme, layer: Layer) -> bool:
+    """Whether the layer has weights, and not such as came with the model."""
+    if not layer.has_weights:
+        return False
+    parameters = network.parameters[layer.name]
+    codes = weight_codes(parameters, scheme.weights[layer.name])
+    return parameters.given is None or codes is not parameters.given.codes
+
+
+def _is_coarse(network: Network, scheme: Scheme, layer: Layer) -> bool:
+    if not layer.has_weights or scheme.tensors[layer.inputs[0]].bits >= _FINE_BITS:
+        return False
+    return _may_correct(network, scheme, layer)
 
 
 def _float_means(network: Network, inputs: NDArray[np.float32]) -> dict[str, Reals]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from qmc.arithmetic import QuantParams, Rounding
-from qmc.bias_correction import correct_biases
+from qmc.bias_correction import correct_for_inputs, correct_for_weights, has_coarse_inputs
 from qmc.errors import DataError
 from qmc.layer import Layer
 from qmc.network import Network
-from qmc.observe import Inputs, observe, some_inputs
+from qmc.observe import Inputs, Observed, observe, some_inputs
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
 from qmc.scheme import Scheme, WeightScheme
@@ -24,8 +24,8 @@ from qmc.widths import Widths, activation_bits
 
 __all__ = ["Calibration", "calibrate"]
 
-#: Elements of all tensors together, over the inputs whose means correct the biases; and how many
-#: inputs that may make. Few inputs give poor means, many cost time.
+#: Elements of all tensors together, over the inputs on which shifts of coarse activations are
+#: measured; and how many inputs that may make. Few give poor means, many cost time.
 _CORRECTION_ELEMENTS = 1 << 27
 _CORRECTION_INPUTS = (16, 128)
 
@@ -59,8 +59,8 @@ def calibrate(
             f"no calibration data: {len(needed)} tensors have no range, '{needed[0]}' first; "
             "give images with --calib"
         )
-    stats = {} if inputs is None else observe(network, inputs, tick)
-    tensors = tensor_params(network, activation_bits(network, widths), stats, method)
+    seen = Observed({}, {}) if inputs is None else observe(network, inputs, tick)
+    tensors = tensor_params(network, activation_bits(network, widths), seen.histograms, method)
     chosen = {
         layer.name: _weight_scheme(network, layer, tensors, widths)
         for layer in network.layers
@@ -72,9 +72,12 @@ def calibrate(
     scheme = Scheme(tensors, weights, rounding, notes)
     if inputs is None:
         return scheme
+    scheme = correct_for_weights(network, scheme, seen.means)
+    if not has_coarse_inputs(network, scheme):
+        return scheme
     elements = sum(tensor.size for tensor in network.tensors.values())
     count = int(np.clip(_CORRECTION_ELEMENTS // elements, *_CORRECTION_INPUTS))
-    return correct_biases(network, scheme, some_inputs(inputs, count))
+    return correct_for_inputs(network, scheme, some_inputs(inputs, count))
 
 
 def _weight_scheme(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,20 @@ _MAX_ELEMENTS = 1 << 25
 _MAX_BATCH = 32
 
 
-def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> dict[str, Histogram]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """What was seen, by tensor name.
+
+    Attributes:
+        histograms: values of every tensor.
+        means: element by element over the inputs, of the tensors that layers with weights read.
+    """
+
+    histograms: Mapping[str, Histogram]
+    means: Mapping[str, NDArray[np.float64]]
+
+
+def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> Observed:
     """Run the float network on ``inputs`` and count the values of every tensor.
 
     Args:
@@ -38,15 +52,19 @@ def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> dict[str,
         raise DataError("calibration: no input")
     model = FloatModel(network)
     gathered = {name: Histogram() for name in network.tensors}
+    read = {layer.inputs[0] for layer in network.layers if layer.has_weights}
+    means = {name: np.zeros(network.tensors[name].shape[1:]) for name in sorted(read)}
     done = 0
     for batch in _batches(network, inputs):
         for name, values in model.run(batch).items():
             if not np.isfinite(values).all():
                 raise DataError(f"calibration: tensor '{name}' has values that are not finite")
             gathered[name].add(values)
+            if name in means:
+                means[name] += values.sum(axis=0, dtype=np.float64) / total
         done += len(batch)
         tick(done, total)
-    return gathered
+    return Observed(gathered, means)
 
 
 def _batches(network: Network, inputs: Inputs) -> Iterable[FloatArray]:

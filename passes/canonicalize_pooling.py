@@ -22,10 +22,11 @@ class CanonicalizePooling:
 
         mean(x, axis=[2, 3], keepdims=True)   ->  avg_pool2d(x, [H, W])
         mean(x, axis=[2, 3], keepdims=False)  ->  reshape(avg_pool2d(x, [H, W]), (1, C))
+        mean(x, axis=[3], keepdims=True)      ->  avg_pool2d(x, [1, W])
         max(x, axis=[2, 3], keepdims=True)    ->  max_pool2d(x, [H, W])
 
     Requires: x of shape (1, C, H, W). Ensures: every pool is ``avg_pool2d`` or ``max_pool2d``.
-    Does not fire when: the axes are not exactly height and width.
+    Does not fire when: an axis is neither height nor width.
     """
 
     def transform_module(self, module: Any, context: Any) -> Any:
@@ -44,9 +45,10 @@ class _Rewriter(CallRewriter):
             return None
         shape = static_shape(call.args[0])
         axes = sorted(int(axis) % len(shape) for axis in call.attrs.axis)
-        if len(shape) != 4 or axes != [2, 3]:
+        if len(shape) != 4 or not axes or not set(axes) <= {2, 3}:
             return None
-        pooled = pool(call.args[0], pool_size=list(shape[2:]))
+        window = [shape[axis] if axis in axes else 1 for axis in (2, 3)]
+        pooled = pool(call.args[0], pool_size=window)
         if call.attrs.keepdims:
             return pooled
-        return relax.op.reshape(self.emit(pooled), shape[:2])
+        return relax.op.reshape(self.emit(pooled), static_shape(call))

@@ -76,3 +76,22 @@ def find_movement(source: tuple[int, ...], order: NDArray[np.int32]) -> Movement
         if np.array_equal(start.transpose(perm).reshape(-1), wanted):
             return Movement(source, perm)
     return None
+
+
+def find_channel_shuffle(order: NDArray[np.int32]) -> Movement | None:
+    """The swap of two axes that makes ``order`` out of a view (1, a, b, rest) of its source.
+
+    This is ShuffleNet's channel shuffle (Zhang et al., 2018, section 3.1): channels are seen as
+    ``a`` groups of ``b``.
+    """
+    flat = order.reshape(-1)
+    breaks = np.flatnonzero(np.diff(flat) != 1)
+    if not breaks.size:
+        return None
+    rest = int(breaks[0]) + 1
+    second = int(flat[rest]) // rest  # where the first element of the next group lies
+    if second < 2 or flat.size % (second * rest):
+        return None
+    view = (1, flat.size // (second * rest), second, rest)
+    swapped = np.arange(flat.size, dtype=np.int32).reshape(view).transpose(0, 2, 1, 3)
+    return Movement(view, (0, 2, 1, 3)) if np.array_equal(swapped.reshape(-1), flat) else None

@@ -145,6 +145,9 @@ _ALLOWED = {
     "relax.dequantize": _QUANTIZATION,
     "relax.nn.pad": "allowed: zeros around height and width, before a convolution or pool",
     "relax.mean": "allowed: over height and width",
+    "relax.max": "allowed: over height and width",
+    "relax.broadcast_to": "allowed: before a Mul with a value of that shape",
+    "relax.where": "allowed: on constants and shapes",
     "relax.nn.batch_norm": "allowed: constant statistics",
 }
 

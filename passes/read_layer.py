@@ -156,7 +156,10 @@ def _add(function: Any, calls: list[Any], context: LayerContext) -> Result:
     operands = list(calls[0].args)
     first, second = (static_shape(operand) for operand in operands)
     if first != second or inputs(calls[0]) != operands:
-        rule = f"operands {first} and {second}; allowed: two activations of one shape"
+        rule = (
+            f"operands {first} and {second}; allowed: two activations of one shape, "
+            "or a constant number or one per channel"
+        )
         raise context.unsupported(rule)
     return context.layer(Op.ADD, _pointwise(first), operands, clamp=_clamp(calls)), None
 
@@ -184,8 +187,8 @@ def _pool(op: Op) -> Callable[[Any, list[Any], LayerContext], Result]:
         _, channels, height, width = static_shape(call)
         rows, columns = _pair(attrs.pool_size)
         strides, dilations = _pair(attrs.strides), _pair(attrs.dilation)
-        counted = bool(attrs.count_include_pad) and op is Op.AVERAGE_POOL
         pads = _quad(attrs.padding)
+        counted = bool(attrs.count_include_pad) and op is Op.AVERAGE_POOL and any(pads)
         covering = _covering_pads(call, pads)
         if counted and covering != pads:
             rule = (

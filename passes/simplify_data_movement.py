@@ -11,7 +11,14 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.data_movement import RESHAPES, TRANSPOSE, apply, find_movement
+from qmc.passes.data_movement import (
+    RESHAPES,
+    TRANSPOSE,
+    Movement,
+    apply,
+    find_channel_shuffle,
+    find_movement,
+)
 from qmc.passes.relax_expr import op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
@@ -27,9 +34,12 @@ class SimplifyDataMovement:
         squeeze(expand_dims(x, 2), 2)                              ->  x
         reshape(squeeze(x, 3), s)                                  ->  reshape(x, s)
         permute_dims(x (1, C, 1, 1), [0, 2, 3, 1])                 ->  reshape(x, (1, 1, 1, C))
+        channel shuffle: reshape to (1, G, C/G, H, W), permute_dims [0, 2, 1, 3, 4], reshape
+            ->  the same with (1, G, C/G, H*W), of four dimensions
 
     The chain is judged by where it puts every element, so that any spelling will do.
-    Ensures: what is left is ``reshape``, ``permute_dims``, or the first of the second.
+    Ensures: what is left is ``reshape``, ``permute_dims``, or the first of the second; a channel
+    shuffle keeps a ``reshape`` before them.
     Does not fire when: one transpose of at most four axes cannot do what the chain does.
     """
 
@@ -55,11 +65,18 @@ class _Rewriter(CallRewriter):
         movement = find_movement(source, order)
         if movement is None:
             is_flat = np.array_equal(order.reshape(-1), np.arange(order.size))
-            return _reshaped(base, source, target) if is_flat and len(chain) > 1 else None
+            if is_flat:
+                return _reshaped(base, source, target) if len(chain) > 1 else None
+            shuffle = find_channel_shuffle(order)
+            return self._shuffled(base, shuffle, target) if shuffle else None
         if movement.perm == tuple(range(len(movement.source))):
             is_done = len(chain) == 1 and op_name(call) == "relax.reshape" and source != target
             return None if is_done else _reshaped(base, source, target)
         return self._transposed(call, chain, base, movement.source, movement.perm)
+
+    def _shuffled(self, base: Any, shuffle: Movement, target: tuple[int, ...]) -> Any:
+        view = self.emit(relax.op.reshape(base, shuffle.source))
+        return relax.op.reshape(self.emit(relax.op.permute_dims(view, list(shuffle.perm))), target)
 
     def _transposed(
         self, call: Any, chain: list[Any], base: Any, source: Any, perm: tuple[int, ...]

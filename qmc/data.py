@@ -235,6 +235,8 @@ def _array_dataset(
         check_size((images.shape[2], images.shape[1]), preprocess, shape, str(path))
         load = partial(_load_pixels, path, images, preprocess, shape)
         return Dataset(path, shape, len(images), labels, load)
+    if images.ndim == 3 and len(shape) == 3 and shape[1] == 1:
+        images = images[:, :, None]  # signals (N, C, L) are images of height 1
     if images.dtype.kind != "f" or images.shape[1:] != shape:
         wanted = " x ".join(map(str, shape))
         raise DataError(

@@ -21,6 +21,9 @@ from qmc.onnx_checks import MAX_ELEMENTS
 
 _FOLDED_TYPES = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
 _NEVER_FOLDED = {"QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm"}
+#: Operators whose result can be far larger than what the file holds, and the most they may make.
+_GROWING = {"ConstantOfShape", "Expand"}
+_MAX_GROWN = 1 << 20
 
 
 def fold_model(path: Path, model: ModelProto) -> ModelProto:
@@ -30,9 +33,13 @@ def fold_model(path: Path, model: ModelProto) -> ModelProto:
         ModelError: shapes do not fit together or are too large.
         UnsupportedOpError: an ``auto_pad`` is unknown.
     """
-    model = infer_shapes(path, model)
-    fold_constants(model)
+    before = -1
+    while len(model.graph.node) != before:  # a folded shape lets more shapes be inferred
+        before = len(model.graph.node)
+        model = infer_shapes(path, model)
+        fold_constants(model)
     shapes = value_shapes(path, model.graph)
+    drop_expansions(model.graph, shapes)
     for node in model.graph.node:
         if node.op_type in ("Conv", "MaxPool", "AveragePool"):
             check_window(path, node, shapes)
@@ -95,6 +102,8 @@ def _folded(
         return _dequantized(node, inputs)
     if any(tensor is None for tensor in inputs) or not _is_foldable(node, inputs):
         return None
+    if node.op_type in _GROWING and _elements(static, node.output[0]) > _MAX_GROWN:
+        return None
     graph = helper.make_graph(
         [node],
         "constant",
@@ -148,6 +157,45 @@ def _is_foldable(node: NodeProto, inputs: list[TensorProto | None]) -> bool:
     return node.op_type not in _NEVER_FOLDED and all(
         tensor is not None and tensor.data_type in _FOLDED_TYPES for tensor in inputs
     )
+
+
+def _elements(static: dict[str, tuple[int, ...]], value: str) -> float:
+    """Elements of a value; infinite if its shape is unknown."""
+    return math.prod(static[value]) if value in static else math.inf
+
+
+def drop_expansions(graph: GraphProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Let a Mul broadcast its operand instead of an Expand before it.
+
+    Exporters spell the gate of squeeze-excite as ``x * Expand(gate, Shape(x))``. An Expand is
+    dropped where it changes nothing, or where every reader multiplies it with a value that already
+    has its shape.
+    """
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        inputs = [renamed.get(name, name) for name in node.input]
+        if node.op_type == "Expand" and _is_broadcast(graph, node, shapes):
+            renamed[node.output[0]] = inputs[0]
+            continue
+        node.input[:] = inputs
+        kept.append(NodeProto.FromString(node.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _is_broadcast(graph: GraphProto, node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
+    value = node.output[0]
+    if value == graph.output[0].name or value not in shapes:
+        return False
+    if shapes.get(node.input[0]) == shapes[value]:
+        return True
+    others = [
+        [name for name in reader.input if name != value] if reader.op_type == "Mul" else []
+        for reader in graph.node
+        if value in reader.input
+    ]
+    return all(len(names) == 1 and shapes.get(names[0]) == shapes[value] for names in others)
 
 
 def _static_shapes(graph: GraphProto) -> dict[str, tuple[int, ...]]:

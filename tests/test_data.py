@@ -278,3 +278,12 @@ def test_missing_preprocess_file_raises(tmp_path: Path) -> None:
 def test_means_of_the_wrong_number_raise(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", 0)
     refuse(tmp_path, Use.CALIB, "1 or 3 fit", preprocess=Preprocess(mean=(1.0, 2.0)))
+
+
+def test_signals_are_images_of_height_one(tmp_path: Path) -> None:
+    signals = np.random.default_rng(3).standard_normal((4, 2, 9)).astype(np.float32)
+    np.save(tmp_path / "signals.npy", signals)
+    data = load_dataset(tmp_path / "signals.npy", Use.CALIB, (1, 2, 1, 9))
+    np.testing.assert_array_equal(data.inputs([1, 3])[:, :, 0], signals[[1, 3]])
+    with pytest.raises(DataError, match="wrong shape"):
+        load_dataset(tmp_path / "signals.npy", Use.CALIB, (1, 2, 3, 3))

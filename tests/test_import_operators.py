@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
+from qmc.errors import ModelError, UnsupportedOpError
 from qmc.frontend import load_network
 from qmc.layer import Layer, Op
 from qmc.network import Network
@@ -428,3 +430,102 @@ def test_tensors_have_the_names_of_the_file(tmp_path: Path) -> None:
     t = g.node("Flatten", g.node("GlobalAveragePool", c))
     network = check(tmp_path, g, t)
     assert (network.input, network.layers[0].output, network.output) == ("x", c, t)
+
+
+def ints(g: OnnxGraph, *values: int) -> str:
+    return g.const(np.array(values, np.int64))
+
+
+def dimension(g: OnnxGraph, x: str, axis: int) -> str:
+    """One dimension of ``x`` as exporters compute it, of shape (1)."""
+    size = g.node("Gather", g.node("Shape", x), g.const(np.array(axis, np.int64)))
+    return g.node("Unsqueeze", size, ints(g, 0))
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_channel_shuffle_equals_onnx(tmp_path: Path, groups: int) -> None:
+    g = OnnxGraph(("b", 6, 4, 5))
+    t = g.node("Relu", "x")
+    t = g.node("Reshape", t, ints(g, 1, groups, 6 // groups, 4, 5))
+    t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4])
+    t = conv(g, g.node("Reshape", t, ints(g, 1, 6, 4, 5)), 4, 6, (3, 2))
+    network = check(tmp_path, g, t)
+    assert [layer.op for layer in network.layers] == [Op.LOOKUP, Op.RESHAPE, Op.RESHAPE, Op.CONV]
+
+
+def test_channel_shuffle_with_computed_shapes_equals_onnx(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 6, 4, 5))
+    t = g.node("Relu", "x")
+    sizes = [dimension(g, t, axis) for axis in range(4)]
+    half = g.node("Div", sizes[1], ints(g, 2))
+    view = g.node("Concat", sizes[0], ints(g, 2), half, *sizes[2:], axis=0)
+    moved = g.node("Transpose", g.node("Reshape", t, view), perm=[0, 2, 1, 3, 4])
+    t = g.node("Reshape", moved, g.node("Concat", *sizes, axis=0))
+    check(tmp_path, g, conv(g, t, 6, 1, (3, 3), group=6))
+
+
+@pytest.mark.parametrize("is_gate_first", [False, True])
+def test_expanded_gate_is_broadcast_by_the_product(tmp_path: Path, is_gate_first: bool) -> None:
+    g = OnnxGraph(("b", 4, 6, 5))
+    x = g.node("Relu", "x")
+    gate = g.node("Sigmoid", conv(g, g.node("GlobalAveragePool", x), 4, 4, (1, 1)))
+    gate = g.node("Expand", gate, g.node("Shape", x))
+    t = g.node("Mul", *((gate, x) if is_gate_first else (x, gate)))
+    assert check(tmp_path, g, t).layers[-1].op is Op.MUL
+
+
+def test_expand_before_another_operator_is_refused(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 4, 6, 5))
+    x = g.node("Relu", "x")
+    wide = g.node("Expand", g.node("GlobalAveragePool", x), g.node("Shape", x), name="wide")
+    path = g.save(g.node("Concat", x, wide, axis=1), tmp_path)
+    with pytest.raises(UnsupportedOpError, match=r"node 'wide': operator Expand.*before a Mul"):
+        load_network(path)
+
+
+def test_pads_computed_from_constants_are_folded(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 6, 5))
+    rest = g.node("ConstantOfShape", ints(g, 4), value=helper.make_tensor("v", 7, [1], [0]))
+    pairs = g.node("Reshape", g.node("Concat", ints(g, 0, 1, 2, 1), rest, axis=0), ints(g, -1, 2))
+    back = g.node("Slice", pairs, ints(g, -1), ints(g, -(1 << 60)), ints(g, 0), ints(g, -1))
+    pads = g.node("Reshape", g.node("Transpose", back, perm=[1, 0]), ints(g, -1))
+    t = conv(g, g.node("Pad", "x", g.node("Cast", pads, to=7)), 4, 3, (3, 3))
+    assert only(check(tmp_path, g, t), Op.CONV).pads == (2, 0, 1, 1)
+
+
+def test_huge_constant_of_shape_is_refused(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 6, 5))
+    t = g.node("Mul", "x", g.node("ConstantOfShape", ints(g, 1 << 20, 1 << 20), name="huge"))
+    with pytest.raises(ModelError, match=r"huge|not valid"):
+        load_network(g.save(t, tmp_path))
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_maximum_over_the_image_is_a_pool(tmp_path: Path, keepdims: int) -> None:
+    g = OnnxGraph(("b", 3, 6, 5))
+    t = g.node("ReduceMax", g.node("Tanh", "x"), axes=[2, 3], keepdims=keepdims)
+    assert check(tmp_path, g, t).layers[1].op is Op.MAX_POOL
+
+
+def test_means_over_width_then_height_are_pools(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 6, 5))
+    t = g.node("ReduceMean", g.node("Tanh", "x"), axes=[3], keepdims=0)
+    t = g.node("ReduceMean", t, axes=[2], keepdims=0)
+    pools = [layer for layer in check(tmp_path, g, t).layers if layer.op is Op.AVERAGE_POOL]
+    assert [(p.bounds.R, p.bounds.S) for p in pools] in ([(1, 5), (6, 1)], [(1, 5), (1, 6)])
+
+
+def test_average_pool_without_pads_ignores_count_include_pad(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 6, 8))
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}
+    t = g.node("AveragePool", "x", count_include_pad=1, **window)
+    assert only(check(tmp_path, g, t), Op.AVERAGE_POOL).bounds.P == 3
+
+
+def test_constant_image_added_is_refused_with_the_rule(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 6, 5))
+    t = g.node("Add", g.node("Tanh", "x"), g.random(1, 3, 6, 5), name="bias")
+    with pytest.raises(
+        UnsupportedOpError, match=r"node 'bias'.*constant number or one per channel"
+    ):
+        load_network(g.save(t, tmp_path))

@@ -325,11 +325,11 @@ def test_clip_without_range_is_refused(tmp_path: Path, limits: tuple[float, floa
     refused(g.save(g.node("Clip", "x", *names, name="c"), tmp_path), "node 'c': operator Clip")
 
 
-def test_channel_shuffle_is_refused(tmp_path: Path) -> None:
-    g = OnnxGraph((1, 6, 4, 5))
-    t = g.node("Reshape", "x", g.const(np.array([1, 2, 3, 4, 5])), name="split")
-    t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4], name="swap")
-    t = g.node("Reshape", t, g.const(np.array([1, 6, 4, 5])), name="join")
+def test_depth_to_space_is_refused(tmp_path: Path) -> None:
+    g = OnnxGraph((1, 12, 4, 5))
+    t = g.node("Reshape", "x", g.const(np.array([1, 3, 2, 2, 4, 5])), name="split")
+    t = g.node("Transpose", t, perm=[0, 1, 4, 2, 5, 3], name="swap")
+    t = g.node("Reshape", t, g.const(np.array([1, 3, 8, 10])), name="join")
     refused(g.save(t, tmp_path), "allowed: one transpose|2 to 4 dimensions")
 
 

@@ -41,7 +41,7 @@ def test_other_axes_stay() -> None:
         def main(x: R.Tensor((1, 3, 4, 5), "float32")):
             with R.dataflow():
                 a = R.mean(x, axis=[1], keepdims=True)
-                b = R.max(x, axis=[3], keepdims=True)
+                b = R.max(x, axis=[1, 3], keepdims=True)
                 c = R.mean(x)
                 y = (a, b, c)
                 R.output(y)

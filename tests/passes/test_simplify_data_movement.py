@@ -82,15 +82,42 @@ def test_channels_last_flatten_is_a_transpose_and_a_reshape() -> None:
     assert_becomes(SimplifyDataMovement(), Before, Expected)
 
 
-def test_channel_shuffle_stays() -> None:
+def test_channel_shuffle_gets_four_dimensions() -> None:
     @I.ir_module
-    class Module:
+    class Before:
         @R.function
         def main(x: R.Tensor((1, 6, 4, 5), "float32")):
             with R.dataflow():
                 a = R.reshape(x, R.shape([1, 2, 3, 4, 5]))
                 b = R.permute_dims(a, axes=[0, 2, 1, 3, 4])
                 y = R.reshape(b, R.shape([1, 6, 4, 5]))
+                R.output(y)
+            return y
+
+    @I.ir_module
+    class Expected:
+        @R.function
+        def main(x: R.Tensor((1, 6, 4, 5), "float32")):
+            with R.dataflow():
+                a = R.reshape(x, R.shape([1, 2, 3, 20]))
+                b = R.permute_dims(a, axes=[0, 2, 1, 3])
+                y = R.reshape(b, R.shape([1, 6, 4, 5]))
+                R.output(y)
+            return y
+
+    assert_becomes(SimplifyDataMovement(), Before, Expected)
+    assert_unchanged(SimplifyDataMovement(), Expected)
+
+
+def test_depth_to_space_stays() -> None:
+    @I.ir_module
+    class Module:
+        @R.function
+        def main(x: R.Tensor((1, 12, 4, 5), "float32")):
+            with R.dataflow():
+                a = R.reshape(x, R.shape([1, 3, 2, 2, 4, 5]))
+                b = R.permute_dims(a, axes=[0, 1, 4, 2, 5, 3])
+                y = R.reshape(b, R.shape([1, 3, 8, 10]))
                 R.output(y)
             return y
 

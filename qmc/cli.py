@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from qmc import __version__
 from qmc.arithmetic import Rounding
@@ -256,18 +257,75 @@ def report_command(build: BuildArgument, as_json: JsonOption = False) -> None:
     _show(load_report(build), as_json, _print_build)
 
 
-@app.command()
-def targets(
-    target: Annotated[str | None, typer.Argument(help="Name or YAML file.")] = None,
+class _TargetsGroup(TyperGroup):
+    """``qmc targets NAME`` means ``qmc targets show NAME``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names, or ``show``."""
+        known = args[0] in self.commands or args[0].startswith("-")
+        return super().resolve_command(ctx, args if known else ["show", *args])
+
+
+_targets_app = typer.Typer(
+    cls=_TargetsGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[NAME|FILE | COMMAND ...]",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(_targets_app, name="targets")
+
+
+@_targets_app.callback()
+def targets(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the machines; with a name or file, show one. Commands: show, check, import."""
+    context.obj = as_json  # where --json stands before the name
+    if context.invoked_subcommand is None:
+        from qmc.targets_command import print_targets, targets_data
+
+        _show(targets_data(), as_json, print_targets)
+
+
+@_targets_app.command("show")
+def show_target(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="Name or YAML file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """List the machines, or show one: hierarchy, sizes, dataflow, energies with their sources."""
-    from qmc.targets_command import print_target, print_targets, target_data, targets_data
+    """Show a machine: hierarchy, sizes, dataflow, energies with their sources."""
+    from qmc.targets_command import print_target, target_data
 
-    if target is None:
-        _show(targets_data(), as_json, print_targets)
-    else:
-        _show(target_data(target), as_json, print_target)
+    _show(target_data(target), as_json or context.obj is True, print_target)
+
+
+@_targets_app.command("check")
+def check_target(
+    target: Annotated[str, typer.Argument(help="YAML file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Explain every mistake in a description; exit with 2 if there is one."""
+    from qmc.targets_command import check_data, print_check
+
+    result = check_data(target)
+    _show(result, as_json, print_check)
+    if not result["ok"]:
+        raise typer.Exit(2)
+
+
+@_targets_app.command("import")
+def import_target(
+    files: Annotated[
+        list[Path], typer.Argument(help="Timeloop files of one machine, or one of ZigZag.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="YAML file to write.")],
+    ert: Annotated[
+        Path | None, typer.Option(help="Timeloop's energy table; may be among FILES too.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Translate a machine of Timeloop (v0.3, v0.4) or ZigZag; say what has no translation."""
+    from qmc.targets_command import import_data, print_import
+
+    _show(import_data([*files, *([ert] if ert else [])], output), as_json, print_import)
 
 
 def _show(

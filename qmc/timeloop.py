@@ -21,7 +21,7 @@ from qmc.mapping import Keep, Loop, Mapping
 from qmc.targets.target import MemoryLevel, Target
 from qmc.yaml_input import read_yaml
 
-_DIMS = {
+DIMS = {
     "N": LoopDim.N,
     "M": LoopDim.K,
     "C": LoopDim.C,
@@ -30,7 +30,7 @@ _DIMS = {
     "R": LoopDim.S,
     "S": LoopDim.R,
 }
-_OPERANDS = {"Weights": Operand.W, "Inputs": Operand.I, "Outputs": Operand.O}
+OPERANDS = {"Weights": Operand.W, "Inputs": Operand.I, "Outputs": Operand.O}
 _FACTOR = re.compile(r"([A-Z])=?(\d{1,9})")
 
 
@@ -132,7 +132,7 @@ def read_mapping(entries: Sequence[Any], layer: Layer, target: Target) -> Mappin
     """
     blocks = [_read_block(entry) for entry in entries]
     known = [level.name for level in target.memories]
-    dims = dict(_DIMS)
+    dims = dict(DIMS)
     if layer.bounds.G > 1:
         dims["C"] = LoopDim.G
     loops: dict[tuple[str, bool], list[Loop]] = {}
@@ -177,21 +177,21 @@ def _permutation(level: str, entry: Dict[str, Any]) -> str:
     given = entry.get("permutation", entry.get("permutation_inner_to_outer")) or ""
     text = "".join(map(str, given)) if isinstance(given, (str, list)) else str(given)
     order = "".join(text.replace(",", " ").split())
-    if len(set(order)) != len(order) or not set(order) <= set(_DIMS):
+    if len(set(order)) != len(order) or not set(order) <= set(DIMS):
         raise DataError(
             f"mapping entry of '{level}': permutation: found {given!r:.40}; "
-            f"allowed: each of {' '.join(_DIMS)} once"
+            f"allowed: each of {' '.join(DIMS)} once"
         )
     return order
 
 
 def _kept(level: str, names: object) -> tuple[Operand, ...]:
-    if not isinstance(names, (list, tuple)) or any(name not in tuple(_OPERANDS) for name in names):
+    if not isinstance(names, (list, tuple)) or any(name not in tuple(OPERANDS) for name in names):
         raise DataError(
             f"mapping entry of '{level}': keep: found {names!r:.40}; "
-            f"allowed: a list of {', '.join(_OPERANDS)}"
+            f"allowed: a list of {', '.join(OPERANDS)}"
         )
-    return tuple(_OPERANDS[name] for name in names)
+    return tuple(OPERANDS[name] for name in names)
 
 
 def _factors(level: str, factors: object) -> dict[str, int]:
@@ -208,9 +208,9 @@ def _factors(level: str, factors: object) -> dict[str, int]:
         if match is None:
             raise DataError(f"mapping entry of '{level}': factor: found '{word}'; allowed: as M=16")
         pairs[match[1]] = int(match[2])
-    unknown = sorted(set(pairs) - set(_DIMS))
+    unknown = sorted(set(pairs) - set(DIMS))
     if unknown:
-        raise DataError(f"mapping entry of '{level}': dim {unknown[0]}; allowed: {' '.join(_DIMS)}")
+        raise DataError(f"mapping entry of '{level}': dim {unknown[0]}; allowed: {' '.join(DIMS)}")
     return pairs
 
 
@@ -253,7 +253,7 @@ def _require_dummy(layer: Layer, block: _Block, known: list[str]) -> None:
 def _loops(layer: Layer, block: _Block, home: MemoryLevel, dims: Dict[str, LoopDim]) -> list[Loop]:
     """The loops of a block, outermost first."""
     order = list(block.permutation)
-    order += [dim for dim in _DIMS if dim not in order]
+    order += [dim for dim in DIMS if dim not in order]
     loops = []
     for position, dim in enumerate(order):
         extent = block.factors.get(dim, 1)

@@ -1,6 +1,6 @@
 """Machines as data: one YAML file each."""
 
-from qmc.targets.load import find_target, list_targets, load_target
+from qmc.targets.load import check_target, find_target, list_targets, load_target
 from qmc.targets.target import (
     ALL_REMAINING,
     LoopConstraint,
@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "WidthCycles",
     "WidthEnergy",
+    "check_target",
     "find_target",
     "list_targets",
     "load_target",

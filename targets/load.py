@@ -19,7 +19,7 @@ from qmc.targets.schema import (
     TargetSpec,
     dim_of,
 )
-from qmc.targets.schema_errors import first_error
+from qmc.targets.schema_errors import all_errors
 from qmc.targets.target import (
     ALL_REMAINING,
     LoopConstraint,
@@ -52,9 +52,24 @@ def load_target(name_or_path: str | Path) -> Target:
     try:
         spec = TargetSpec.model_validate(data)
     except ValidationError as error:
-        key, value, allowed = first_error(error, TargetSpec)
+        key, value, allowed = all_errors(error, TargetSpec)[0]
         raise TargetError(path, key, value, allowed) from error
     return build_target(spec, digest)
+
+
+def check_target(name_or_path: str | Path) -> tuple[str, ...]:
+    """Every mistake in a description, one line each; nothing where it is fine.
+
+    Raises:
+        TargetError: there is no such file, or it is no plain YAML, so that nothing can be checked.
+    """
+    path = find_target(name_or_path)
+    data, _ = _read_extended(path, ())
+    try:
+        TargetSpec.model_validate(data)
+    except ValidationError as error:
+        return tuple(str(TargetError(path, *mistake)) for mistake in all_errors(error, TargetSpec))
+    return ()
 
 
 def find_target(name_or_path: str | Path) -> Path:

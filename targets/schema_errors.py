@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,15 +28,31 @@ _ALLOWED = {
 }
 
 
-def first_error(error: ValidationError, model: type[BaseModel]) -> tuple[str, object, str]:
-    """Key path, value and allowed values of the most telling single mistake.
+Mistake = tuple[str, object, str]
 
-    An unknown key comes first: it is usually the reason why another is missing. Of the members of a
-    union (a number or a word) both complaints are given.
+
+def all_errors(error: ValidationError, model: type[BaseModel]) -> tuple[Mistake, ...]:
+    """Key path, value and allowed values of every mistake, the most telling first.
+
+    Unknown keys come first: they are usually the reason why others are missing. Of the members of a
+    union (a number or a word) both complaints are given, as one mistake.
     """
-    details = error.errors(include_url=False)
-    unknown = [detail for detail in details if detail["type"] == "extra_forbidden"]
-    detail = (unknown or details)[0]
+    details: list[Any] = error.errors(include_url=False)
+    details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    mistakes = [
+        _mistake(detail, details, model) for detail in details if not _follows(detail, details)
+    ]
+    return tuple({(key, str(value)): (key, value, text) for key, value, text in mistakes}.values())
+
+
+def _follows(detail: Any, details: list[Any]) -> bool:
+    """Whether a list is too short only because entries of it are wrong."""
+    location = detail["loc"]
+    inside = [d for d in details if d is not detail and d["loc"][: len(location)] == location]
+    return detail["type"] == "too_short" and bool(inside)
+
+
+def _mistake(detail: Any, details: list[Any], model: type[BaseModel]) -> Mistake:
     location = detail["loc"]
     if detail["type"] == "extra_forbidden":
         return _path(location), location[-1], _known_keys(str(location[-1]), model, location[:-1])

@@ -346,3 +346,47 @@ def test_interrupt_leaves_nothing(
     assert out == ""
     assert err.strip() == "qmc: error: interrupted; nothing was written"
     nothing_left(tmp_path)
+
+
+def test_targets_by_name_shows_one_and_alone_lists_all(qmc: Run) -> None:
+    code, listed, _ = qmc("targets", "--json")
+    assert code == 0
+    assert {"simba", "tpu"} <= {target["name"] for target in json.loads(listed)["targets"]}
+    outputs = [
+        qmc("targets", *words)
+        for words in (("simba", "--json"), ("--json", "simba"), ("show", "simba", "--json"))
+    ]
+    assert {out for _, out, _ in outputs} == {outputs[0][1]}
+    assert json.loads(outputs[0][1])["name"] == "simba"
+
+
+def test_targets_check_prints_every_mistake_and_exits_with_2(qmc: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("{extends: simba, name: mine, clock_mhz: 0, psum_bits: none}")
+    code, out, err = qmc("targets", "check", file)
+    assert (code, err) == (2, "")
+    assert out.splitlines() == [
+        f"{file}: clock_mhz: found 0; allowed: more than 0.0",
+        f"{file}: psum_bits: found 'none'; allowed: a whole number",
+    ]
+    file.write_text("{extends: simba, name: mine}")
+    assert qmc("targets", "check", file) == (0, f"{file}: no mistakes\n", "")
+
+
+def test_targets_import_writes_a_machine_that_maps(qmc: Run, tmp_path: Path) -> None:
+    source, result = tmp_path / "arch.yaml", tmp_path / "mine.yaml"
+    source.write_text(
+        "memories:\n"
+        "  local: {size: 512, r_bw: 8, w_bw: 8, r_cost: 1, w_cost: 1, operands: [I1, I2, O]}\n"
+        "  main: {size: 99999, r_bw: 64, w_bw: 64, r_cost: 9, w_cost: 9, operands: [I1, I2, O],\n"
+        "    served_dimensions: [D1]}\n"
+        "operational_array: {unit_energy: 0.1, dimensions: [D1], sizes: [4]}\n"
+    )
+    code, out, _ = qmc("targets", "import", source, "-o", result)
+    assert code == 0
+    assert f"{result}: 4 MACs, main > local" in out
+    assert "psum_bits: not in the file" in out
+    code, out, _ = qmc("map", "--layer", "C=4 K=4 P=3", "--target", result, "--json")
+    assert code == 0
+    assert json.loads(out)["certificate"]["proved"]
+    refused(qmc("targets", "import", result, "-o", tmp_path / "again.yaml"), "'architecture'")

@@ -11,7 +11,14 @@ import yaml
 
 from qmc.errors import TargetError
 from qmc.layer import LoopDim, Operand
-from qmc.targets import ALL_REMAINING, Packing, Target, list_targets, load_target
+from qmc.targets import (
+    ALL_REMAINING,
+    Packing,
+    Target,
+    check_target,
+    list_targets,
+    load_target,
+)
 from qmc.targets.describe import describe_target, target_to_data
 
 THIRD_PARTY = Path(__file__).parent.parent.parent / "third_party"
@@ -276,3 +283,26 @@ def test_variant_of_a_file_beside_it_loads(tmp_path: Path) -> None:
 def test_broken_variant_says_why(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         extend(tmp_path, text)
+
+
+def test_check_explains_every_mistake(tmp_path: Path) -> None:
+    data = yaml.safe_load(yaml.safe_dump(SMALL))
+    data["clock_mhz"] = -1
+    data["memories"][0]["packing"] = "tight"
+    data["memories"][1]["energy_pj"] = {"read": 1, "fil": 1, "update": 1}
+    data["memories"][1]["depth_words"] = "much"
+    del data["sources"]
+    file = write(tmp_path, yaml.safe_dump(data))
+    assert sorted(line.removeprefix(f"{file}: ") for line in check_target(file)) == [
+        "clock_mhz: found -1; allowed: more than 0.0",
+        "memories[0].packing: found 'tight'; allowed: 'words', 'single', 'dense' or 'planes'",
+        "memories[1].depth_words: found 'much'; allowed: a whole number or 'unlimited'",
+        "memories[1].energy_pj.fil: found 'fil'; allowed: fill, read, update; nearest: fill",
+        "memories[1].energy_pj.fill: found 'nothing'; allowed: a value: the key is required",
+        "sources: found 'nothing'; allowed: a value: the key is required",
+    ]
+
+
+@pytest.mark.parametrize("name", list_targets())
+def test_check_of_a_shipped_machine_finds_nothing(name: str) -> None:
+    assert check_target(name) == ()

@@ -11,6 +11,9 @@ from rich.text import Text
 
 Json = dict[str, Any]
 
+#: Characters of the layer table beside the names.
+_OTHER_COLUMNS = 63
+
 
 def print_build(report: Json, console: Console) -> None:
     """Network summary, then one line per layer, in the manner of Arm Vela."""
@@ -53,7 +56,8 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     total = sum(layer["energy_pj"] for layer in layers) or 1.0
     title = "Layers (energy and cycles modelled)"
     table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
-    table.add_column("Layer", overflow="ellipsis", no_wrap=True, min_width=10, max_width=28)
+    name_width = min(28, max(10, console.width - _OTHER_COLUMNS))
+    table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
     table.add_column("Op", no_wrap=True)
     for name, width in (("W/A/O", 6), ("MACs", 6), ("µJ", 5), ("%", 4), ("", 2), ("Cycles", 6)):
         table.add_column(name, justify="right" if name else "left", min_width=width)

@@ -102,7 +102,7 @@ def root(
 
 @app.command("compile")
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="ONNX file, or plan.yaml of an earlier build.")],
+    model: Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")],
     target: TargetOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
     scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., or a file.")] = "w8a8",

@@ -29,7 +29,7 @@ class Options:
     """One compilation.
 
     Attributes:
-        model: ONNX file, or the plan.yaml of an earlier build.
+        model: trained ONNX network, float or QDQ.
         target: name of a known machine or path of its YAML file.
         output: folder to make; it appears whole or not at all.
         scheme: ``w8a8`` and the like, or a scheme file.

@@ -214,15 +214,22 @@ def evaluate(
     file_format: Annotated[
         str, typer.Option("--format", help="qmc or timeloop (YAML or JSON).")
     ] = "qmc",
+    against: Annotated[
+        str | None, typer.Option(help="Another tool's counts: JSON FILE, or FILE#NAME.")
+    ] = None,
     psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
     first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
     as_json: JsonOption = False,
 ) -> None:
-    """Price a given mapping of one layer."""
+    """Price a given mapping of one layer; compare the counts with another tool's."""
     from qmc import mapping_command
 
     rules = mapping_command.cost_rules(psum, first_fill)
     entry = mapping_command.evaluate_mapping(layer, bits, target, mapping, file_format, rules)
+    if against is not None:
+        from qmc.compare_counts import compare, read_record
+
+        entry |= {"against": compare(entry, read_record(against))}
     _show(entry, as_json, _print_layer)
 
 

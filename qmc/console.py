@@ -101,6 +101,8 @@ def print_layer(entry: Json, console: Console) -> None:
     console.print(_accesses(entry))
     if entry.get("nest"):
         console.print(Text(entry["nest"]))
+    if entry.get("against"):
+        console.print(_against(entry["against"]))
 
 
 def _energy_bars(entry: Json) -> Table:
@@ -119,6 +121,21 @@ def _accesses(entry: Json) -> Table:
         for operand, count in operands.items():
             numbers = ("reads", "fills", "updates", "instances", "utilized_words")
             table.add_row(memory, operand, *(f"{count[key]:,}" for key in numbers))
+    return table
+
+
+def _against(comparison: Json) -> Table:
+    title = f"Against the other report: {comparison['differences']} differences"
+    table = Table(title=title, box=None, pad_edge=False)
+    for name in ("Memory", "", "Count", "Here", "There", ""):
+        table.add_column(name, justify="right" if name in ("Here", "There") else "left")
+    for row in comparison["rows"]:
+        here, there = row["here"], row["there"]
+        mark = "" if row["same"] else "<>"
+        if mark and here is not None and there:
+            mark = f"<> {100 * (here / there - 1):+.3g} %"
+        numbers = ("-" if value is None else f"{value:,}" for value in (here, there))
+        table.add_row(row["memory"] or "layer", row["operand"], row["quantity"], *numbers, mark)
     return table
 
 

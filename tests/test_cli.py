@@ -390,3 +390,25 @@ def test_targets_import_writes_a_machine_that_maps(qmc: Run, tmp_path: Path) -> 
     assert code == 0
     assert json.loads(out)["certificate"]["proved"]
     refused(qmc("targets", "import", result, "-o", tmp_path / "again.yaml"), "'architecture'")
+
+
+def test_evaluate_against_a_report_compares_the_counts(qmc: Run, tmp_path: Path) -> None:
+    layer = ("--layer", "C=8 K=12 P=6 Q=5", "-t", "simba")
+    found = json.loads(qmc("map", *layer, "--json")[1])
+    (tmp_path / "mapping.json").write_text(json.dumps(found["mapping"]))
+    levels = {
+        name: {"operands": {"Outputs": operands["O"]}}
+        for name, operands in found["accesses"].items()
+        if "O" in operands
+    }
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"levels": levels, "cycles": found["cycles"] + 1}))
+    mapping = ("--mapping", tmp_path / "mapping.json", "--against", report)
+    code, out, _ = qmc("evaluate", *layer, *mapping, "--json")
+    assert code == 0
+    rows = [row for row in json.loads(out)["against"]["rows"] if row["there"] is not None]
+    assert [row["quantity"] for row in rows if not row["same"]] == ["cycles"]
+    assert len(rows) > 10
+    code, out, _ = qmc("evaluate", *layer, *mapping)
+    assert code == 0
+    assert "Against the other report" in out

@@ -50,9 +50,9 @@ def print_output_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan) -> N
         writer.line(f"int channel = {linear(first + offset(order, 'channel'))};")
         first = [(loop.index, pixel.get(loop.index, 0)) for loop in outside]
         writer.line(f"uint8_t *row = output + ({linear(first + offset(order, 'pixel'))})*{row};")
-        writer.line(f"int32_t sum = acc[{linear(offset(order, 'acc'))}] + start[channel];")
+        writer.line(f"int32_t total = acc[{linear(offset(order, 'acc'))}] + start[channel];")
         writer.line(
-            f"int64_t code = {_FUNCTION[integer.requant.rounding]}(sum, multiplier[channel], "
+            f"int64_t code = {_FUNCTION[integer.requant.rounding]}(total, multiplier[channel], "
             "shift[channel]) + offset[channel];"
         )
         clamped = f"qmc_clamp(code, {integer.low}, {integer.high})"

@@ -13,7 +13,8 @@ from qmc.arithmetic import Rounding
 from qmc.codegen import emit
 from qmc.codegen.build import compile_folder, run_program, write_files
 from qmc.integer import IntegerNetwork
-from qmc.layer import Op
+from qmc.layer import LoopDim, Op, Operand
+from qmc.mapping import Keep, Loop, Mapping
 from qmc.packing import pack_activation
 from qmc.reference import run_network
 from tests.codegen.mappings import random_mapping
@@ -41,6 +42,19 @@ def check(network: IntegerNetwork, codes: np.ndarray, folder: Path, mappings=Non
 def test_every_op_equals_reference(tmp_path: Path) -> None:
     builder = every_op()
     check(builder.network(), builder.codes(3), tmp_path)
+
+
+def test_one_output_channel_and_no_loop_around_it_equals_reference(tmp_path: Path) -> None:
+    """Step and output tile share one block of C: their names must differ."""
+    net = Builder((1, 3, 2, 5), 8, seed=3)
+    net.conv("input", 1, (1, 1), (8, 8), name="mean")
+    loops = (
+        Loop(LoopDim.P, 2, "memory"),
+        Loop(LoopDim.Q, 5, "memory"),
+        Loop(LoopDim.C, 3, "memory", "x"),
+    )
+    mapping = Mapping(loops, (Keep("memory", frozenset(Operand)),))
+    check(net.network(), net.codes(2), tmp_path, {"mean": mapping})
 
 
 def random_layers(seed: int, count: int) -> Builder:

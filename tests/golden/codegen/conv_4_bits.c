@@ -69,8 +69,8 @@ void net_l000_conv1(const uint8_t *input, uint8_t *restrict output, int32_t *res
             for (int k0 = 0; k0 < 4; k0++) {
                 int channel = k1*4 + k0;
                 uint8_t *row = output + (q0)*6;
-                int32_t sum = acc[q0*4 + k0] + start[channel];
-                int64_t code = qmc_half_up(sum, multiplier[channel], shift[channel]) + offset[channel];
+                int32_t total = acc[q0*4 + k0] + start[channel];
+                int64_t code = qmc_half_up(total, multiplier[channel], shift[channel]) + offset[channel];
                 qmc_put(row, channel, qmc_clamp(code, 1, 62), 6);
             }
         }

@@ -47,8 +47,8 @@ void net_l000_dw(const uint8_t *input, uint8_t *restrict output, int32_t *restri
             for (int g0 = 0; g0 < 6; g0++) {
                 int channel = g0;
                 uint8_t *row = output + (p0*7 + q0)*6;
-                int32_t sum = acc[g0] + start[channel];
-                int64_t code = qmc_half_up(sum, multiplier[channel], shift[channel]) + offset[channel];
+                int32_t total = acc[g0] + start[channel];
+                int64_t code = qmc_half_up(total, multiplier[channel], shift[channel]) + offset[channel];
                 qmc_put(row, channel, qmc_clamp(code, 1, 254), 8);
             }
         }

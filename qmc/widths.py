@@ -118,8 +118,8 @@ def activation_bits(network: Network, widths: Widths) -> dict[str, int]:
     """Bits of every activation tensor.
 
     A layer's activation width is that of its output. Pools of maxima and reshapes pass their
-    input's on; the network's input has 8 bits, its output 16 where the operator allows it and the
-    user did not name the layer; tensors that came quantized keep their width.
+    input's on; the network's input has 8 bits, its output 16 where the operator allows it, no layer
+    reads it and the user did not name the layer; tensors that came quantized keep their width.
     """
     roots, given = shared_quantization(network), shared_given(network)
     bits = {network.input: INPUT_BITS}
@@ -160,14 +160,13 @@ def check_name(path: Path, kind: str, name: str, known: list[str]) -> None:
 
 
 def _wide_tensor(network: Network) -> str | None:
-    """The tensor behind the output's reshapes, unless another layer reads it too."""
-    name = network.output
-    producers = {layer.output: layer for layer in network.layers}
-    while name in producers and producers[name].op in TRANSPARENT:
-        name = producers[name].inputs[0]
-        if sum(name in layer.inputs for layer in network.layers) > 1:
-            return None
-    return name
+    """The output, unless it has the quantization of a tensor that a layer reads.
+
+    What a layer reads has at most 8 bits.
+    """
+    last = next((layer for layer in network.layers if layer.output == network.output), None)
+    is_read = any(network.output in layer.inputs for layer in network.layers)
+    return None if last is None or last.op in TRANSPARENT or is_read else network.output
 
 
 def _expand_pattern(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,17 @@ def test_every_pair_of_widths_is_read(weight: int, activation: int) -> None:
     assert parse_widths(f"w{weight}a{activation}", network()) == Widths(weight, activation)
 
 
-def test_pools_pass_widths_on_and_logits_have_16_bits() -> None:
+def test_pools_and_reshapes_pass_widths_on() -> None:
     bits = activation_bits(network(), Widths(4, 5))
-    assert bits == {"x": 8, "a": 5, "b": 5, "c": 16, "y": 16}
+    assert bits == {"x": 8, "a": 5, "b": 5, "c": 5, "y": 5}
+
+
+def test_output_that_no_layer_reads_has_16_bits() -> None:
+    layers = network().layers[:3]
+    logits = replace(network(), layers=layers, output="c")
+    assert activation_bits(logits, Widths(4, 5))["c"] == 16
+    read = Layer("side", Op.ADD, ("c", "c"), "y", LoopBounds(G=2, P=3, Q=4))
+    assert activation_bits(replace(logits, layers=(*layers, read)), Widths(4, 5))["c"] == 5
 
 
 def test_layer_widths_override_the_default() -> None:
@@ -50,7 +59,7 @@ def test_layer_widths_override_the_default() -> None:
 def test_given_ranges_keep_their_width() -> None:
     given = {"x": GivenRange(4, 0.1, 3), "b": GivenRange(6, 0.1, 3)}
     bits = activation_bits(network(given), Widths())
-    assert bits == {"x": 4, "a": 6, "b": 6, "c": 16, "y": 16}
+    assert bits == {"x": 4, "a": 6, "b": 6, "c": 8, "y": 8}
 
 
 def test_reshapes_share_the_quantization_of_their_input() -> None:

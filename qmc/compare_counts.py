@@ -89,9 +89,8 @@ def _counts(record: Json) -> list[tuple[str, str, Json]]:
         parts = level.get("tensors") or level.get("operands") if isinstance(level, dict) else None
         for name, counts in (parts or {}).items():
             if name not in _OPERANDS or not isinstance(counts, dict):
-                raise DataError(
-                    f"record: {memory}: found {name!r:.40}; allowed: counts of {', '.join(_OPERANDS)}"
-                )
+                allowed = f"counts of {', '.join(_OPERANDS)}"
+                raise DataError(f"record: {memory}: found {name!r:.40}; allowed: {allowed}")
             found.append((memory, _OPERANDS[name].value, counts))
     return found
 

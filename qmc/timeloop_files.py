@@ -16,6 +16,7 @@ import yaml
 
 from qmc.errors import TargetError
 from qmc.targets.yaml_file import MAX_BYTES
+from qmc.timeloop import OPERANDS
 
 Json = dict[str, Any]
 _RANGE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<low>\d+)\.\.(?P<high>\d+)\])?$")
@@ -134,7 +135,7 @@ def _add(found: TimeloopFiles, path: Path, data: Json) -> None:
 
 def _add_architecture(found: TimeloopFiles, path: Path, architecture: Json) -> None:
     if "nodes" in architecture:
-        _walk_nodes(found, architecture["nodes"])
+        _walk_nodes(found, architecture["nodes"], _Place(), parallel=False)
     else:
         for node in architecture.get("subtree", ()):
             _walk_tree(found, path, node, 1, {}, 0)
@@ -162,24 +163,53 @@ def _walk_tree(
         _walk_tree(found, path, child, copies * count, inherited, depth + 1)
 
 
-def _walk_nodes(found: TimeloopFiles, nodes: list[Json]) -> None:
-    """Nodes of 0.4: each is inside the one before; ``spatial`` multiplies what follows."""
-    instances, width = 1, 1
-    inherited: Json = {}
+@dataclass(slots=True)
+class _Place:
+    """Where a walk over nodes stands: copies so far, attributes of the containers around."""
+
+    instances: int = 1
+    width: int = 1
+    inherited: Json = field(default_factory=dict)
+
+
+def _walk_nodes(found: TimeloopFiles, nodes: list[Json], place: _Place, parallel: bool) -> None:
+    """Nodes of 0.4: each is inside the one before; those of ``!Parallel`` stand side by side.
+
+    The ``spatial`` of a node makes copies of it and of all that follows, so its constraint limits
+    the fan-out of the node before.
+    """
     for node in nodes:
-        spatial = node.get("spatial") or {}
-        mesh_x, mesh_y = int(spatial.get("meshX", 1)), int(spatial.get("meshY", 1))
-        instances, width = instances * mesh_x * mesh_y, width * mesh_x
-        attributes = inherited | _attributes(node)
-        _note_cycle(found, attributes)
-        container = node.get("tag") == "Container"
-        if container:
-            inherited = attributes
-        limits = node.get("constraints") or {}
-        items = tuple({"type": kind, **item} for kind, item in limits.items())
-        kind = "dummy_storage" if container else str(node.get("class", ""))
-        name, _ = _split_range(str(node["name"]))
-        found.components.append(Component(name, kind, attributes, instances, width, items))
+        if "nodes" in node:
+            _walk_nodes(found, node["nodes"], place, node.get("tag") == "Parallel")
+        elif "name" in node:
+            _add_node(found, node, place, parallel)
+
+
+def _add_node(found: TimeloopFiles, node: Json, place: _Place, parallel: bool) -> None:
+    spatial = node.get("spatial") or {}
+    mesh_x, mesh_y = int(spatial.get("meshX", 1)), int(spatial.get("meshY", 1))
+    place.instances *= mesh_x * mesh_y
+    place.width *= mesh_x
+    attributes = place.inherited | _attributes(node)
+    _note_cycle(found, attributes)
+    container = node.get("tag") == "Container"
+    if container:
+        place.inherited = attributes
+    name, _ = _split_range(str(node["name"]))
+    limits = dict(node.get("constraints") or {})
+    if parallel:  # what a neighbour keeps passes it by
+        limits["dataspace"] = _only_kept(limits.get("dataspace") or {})
+    if "spatial" in limits and found.components:
+        outside = found.components[-1].name
+        _add_constraint(found, outside, {"type": "spatial", **limits.pop("spatial")})
+    items = tuple({"type": kind, **item} for kind, item in limits.items())
+    kind = "dummy_storage" if container else str(node.get("class", ""))
+    found.components.append(Component(name, kind, attributes, place.instances, place.width, items))
+
+
+def _only_kept(dataspace: Json) -> Json:
+    keep = list(dataspace.get("keep") or ())
+    return {"keep": keep, "bypass": [name for name in OPERANDS if name not in keep]}
 
 
 def _attributes(node: Json) -> Json:

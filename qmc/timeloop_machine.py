@@ -105,6 +105,11 @@ def _memory(
         keep, bypass = [operand.value for operand in OPERANDS.values()], []
     memory: Json = {"name": component.name, "word_bits": word_bits, "row_words": row_words}
     memory["depth_words"] = _depth(component, word_bits, row_words, notes)
+    buffering = float(attributes.get("multiple_buffering") or 1)
+    if buffering > 1:
+        memory["buffering"] = math.ceil(buffering)
+    if buffering % 1:
+        notes.append(f"{component.name}: multiple_buffering {buffering:g} is rounded up")
     memory |= {"keep": keep, "bypass": bypass}
     accumulator = keep == ["O"] and word_bits > _operand_bits(mac)
     memory["packing"] = "single" if accumulator else "words"
@@ -152,10 +157,7 @@ def _depth(component: Component, word_bits: int, row_words: int, notes: list[str
         if component.kind != "DRAM":
             notes.append(f"{component.name}: no depth is given; taken as unlimited")
         return "unlimited"
-    buffers = float(attributes.get("multiple_buffering") or 1)
-    if buffers > 1:
-        notes.append(f"{component.name}: of {words} words, 1/{buffers:g} is usable (buffering)")
-    return int(words / buffers)
+    return words
 
 
 def _energies(files: TimeloopFiles, name: str, notes: list[str]) -> Json:

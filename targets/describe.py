@@ -45,6 +45,7 @@ def _memory_data(level: MemoryLevel) -> dict[str, Any]:
         "name": level.name,
         "instances": level.instances,
         "size_bytes": level.size_bytes,
+        "buffering": level.buffering,
         "word_bits": level.word_bits,
         "row_words": level.row_words,
         "packing": level.packing.value,
@@ -97,6 +98,8 @@ def size_in_words(level: MemoryLevel) -> str:
         size = f"{level.size_bytes / 1024:g} KiB"
     else:
         size = f"{level.size_bytes} byte{'s' if level.size_bytes > 1 else ''}"
+    if level.buffering > 1:
+        size = f"{level.buffering} x {size}"
     row = f"{level.row_words} per row" if level.row_words > 1 else "one per row"
     parts = [f"{size}, {level.word_bits}-bit words, {row}, packing {level.packing.value}"]
     if level.read_bandwidth is not None:

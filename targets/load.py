@@ -172,7 +172,9 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
         instances=instances,
         word_bits=spec.word_bits,
         row_words=spec.row_words,
-        depth_words=None if spec.depth_words == "unlimited" else spec.depth_words,
+        depth_words=(
+            None if spec.depth_words == "unlimited" else spec.depth_words // spec.buffering
+        ),
         fanout_x=spec.fanout.x.size,
         fanout_y=spec.fanout.y.size,
         keep=frozenset(map(Operand, spec.keep)),
@@ -188,6 +190,7 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
         temporal=_constraint(spec.temporal),
         spatial_x=_constraint(spec.fanout.x),
         spatial_y=_constraint(spec.fanout.y),
+        buffering=spec.buffering,
     )
 
 

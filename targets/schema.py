@@ -117,6 +117,7 @@ class MemorySpec(_Model):
     word_bits: Annotated[int, Field(ge=1, le=4096)]
     row_words: _Count = 1
     depth_words: _Count | Literal["unlimited"]
+    buffering: Annotated[int, Field(ge=1, le=16)] = 1
     keep: tuple[_OperandName, ...] = ()
     bypass: tuple[_OperandName, ...] = ()
     packing: Literal["words", "single", "dense", "planes"]
@@ -140,6 +141,8 @@ class MemorySpec(_Model):
         both = sorted(set(self.keep) & set(self.bypass))
         if both:
             raise ValueError(f"{both[0]} is in keep and in bypass; name it once")
+        if self.depth_words != "unlimited" and self.depth_words < self.buffering:
+            raise ValueError(f"buffering of {self.buffering} tiles needs as many words at least")
         return self
 
 

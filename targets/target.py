@@ -48,7 +48,7 @@ class MemoryLevel:
         instances: in the whole machine.
         word_bits: bits of a word; the unit of capacity, counts and bandwidth.
         row_words: words moved by one access (the row); energies are per row.
-        depth_words: capacity of an instance in words; None is unlimited.
+        depth_words: words of an instance that tiles can take; None is unlimited.
         fanout_x, fanout_y: instances of the next inner level (or MACs) below one instance, by axis.
         keep: operands it must keep. bypass: operands that must bypass it. Others are free.
         packing: rule for elements narrower than a word.
@@ -57,6 +57,8 @@ class MemoryLevel:
         read_bandwidth, write_bandwidth: words per cycle and instance; None is unlimited.
         cluster: instances that share one physical row access (Simba's weight registers).
         temporal, spatial_x, spatial_y: dataflow constraints of its loops.
+        buffering: copies of a tile that lie in it at once (2: one is filled while the other is
+            read); ``depth_words`` is what one copy can take.
     """
 
     name: str
@@ -79,10 +81,11 @@ class MemoryLevel:
     temporal: LoopConstraint
     spatial_x: LoopConstraint
     spatial_y: LoopConstraint
+    buffering: int = 1
 
     @property
     def size_bytes(self) -> int | None:
-        """Capacity of one instance in bytes; None is unlimited."""
+        """Bytes of one instance that tiles can take; None is unlimited."""
         return None if self.depth_words is None else self.depth_words * self.word_bits // 8
 
 

@@ -86,15 +86,26 @@ architecture:
     attributes: {width: 32, depth: 100, datawidth: 8, multiple_buffering: 2}
     constraints:
       dataspace: {keep: [Inputs, Outputs], bypass: [Weights]}
-      spatial: {permutation: [M, C], split: 1, factors: [R=1, S=1, P=1, Q=1, N=1]}
-  - !Component
-    name: registers
-    class: regfile
+  - !Container
+    name: lane
     spatial: {meshX: 4, meshY: 3}
-    attributes: {entries: 6, datawidth: 16, read_bandwidth: 2}
     constraints:
-      dataspace: {keep: [Outputs]}
-      temporal: {factors: [R=0, M<=3, C=1]}
+      spatial: {permutation: [M, C], split: 1, factors: [R=1, S=1, P=1, Q=1, N=1]}
+  - !Parallel
+    nodes:
+    - !Component
+      name: weights
+      class: regfile
+      attributes: {entries: 9, datawidth: 8}
+      constraints:
+        dataspace: {keep: [Weights]}
+    - !Component
+      name: registers
+      class: regfile
+      attributes: {entries: 6, datawidth: 16, read_bandwidth: 2}
+      constraints:
+        dataspace: {keep: [Outputs]}
+        temporal: {factors: [R=0, M<=3, C=1]}
   - !Component
     name: mac
     class: intmac
@@ -112,11 +123,12 @@ def imported(folder: Path, text: str, *more: str) -> Imported:
 
 def test_nodes_of_version_4_are_read(tmp_path: Path) -> None:
     result = imported(tmp_path, NODES)
-    main, buffer, registers = result.target.memories
+    main, buffer, weights, registers = result.target.memories
     assert (main.row_words, main.depth_words) == (8, None)
     assert main.keep == frozenset(Operand)
     assert main.temporal.order == (LoopDim.Q, LoopDim.P)
-    assert (buffer.row_words, buffer.depth_words) == (4, 200)  # half of 100 rows of 4 words
+    assert (buffer.row_words, buffer.buffering) == (4, 2)
+    assert buffer.depth_words == 200  # half of 100 rows of 4 words
     assert (buffer.fanout_x, buffer.fanout_y) == (4, 3)
     assert buffer.bypass == {Operand.W}
     outside = {LoopDim.N, LoopDim.P, LoopDim.Q, LoopDim.R, LoopDim.S}
@@ -128,6 +140,8 @@ def test_nodes_of_version_4_are_read(tmp_path: Path) -> None:
         *outside,
         LoopDim.K,
     }
+    assert weights.bypass == {Operand.I, Operand.O}
+    assert (weights.instances, weights.fanout_x, weights.fanout_y) == (12, 1, 1)
     assert (registers.instances, registers.depth_words) == (12, 6)
     assert (registers.word_bits, registers.packing) == (16, Packing.SINGLE)
     assert (registers.read_bandwidth, registers.write_bandwidth) == (2, None)
@@ -142,7 +156,6 @@ def test_notes_tell_what_was_not_translated_and_stand_in_the_file(tmp_path: Path
     result = imported(tmp_path, NODES)
     for note in (
         "main: attribute shared_bandwidth = 4 is not translated",
-        "buffer: of 400 words, 1/2 is usable (buffering)",
         "registers: no energy in the files; 0 pJ. Give the ERT with --ert",
         "mac: no energy of a compute action in the files; 0 pJ",
         "groups_follow: not in the files; assumed: group loops run where M loops may",

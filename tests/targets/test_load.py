@@ -306,3 +306,20 @@ def test_check_explains_every_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list_targets())
 def test_check_of_a_shipped_machine_finds_nothing(name: str) -> None:
     assert check_target(name) == ()
+
+
+def test_double_buffering_leaves_half_the_words(tmp_path: Path) -> None:
+    target = load_target(changed(tmp_path, "memories.1.buffering", 2))
+    local = target.memory("local")
+    assert (local.depth_words, local.size_bytes, local.buffering) == (32, 32, 2)  # of 64 words
+    assert "2 x 32 bytes" in describe_target(target)
+    odd = load_target(changed(tmp_path, "memories.1.buffering", 3))
+    assert odd.memory("local").depth_words == 21  # 64 / 3, a word stays unused
+    with pytest.raises(TargetError, match="buffering of 3 tiles needs as many words"):
+        load_target(
+            write(
+                tmp_path,
+                "{extends: machine.yaml, memories: [{name: local, depth_words: 2}]}",
+                "b.yaml",
+            )
+        )

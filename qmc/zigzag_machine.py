@@ -40,15 +40,14 @@ def _machine(path: Path, data: Json, name: str) -> tuple[Json, list[str]]:
     sizes = dict(zip(array["dimensions"], map(int, array["sizes"]), strict=True))
     notes = [
         "clock_mhz: not in the file; assumed: 1000 MHz",
-        "psum_bits: not in the file; assumed: partial sums of 32 bits",
         "groups_follow: not in the file; assumed: K",
         "packing: bits one after another (dense), as ZigZag counts them",
         "loops: nothing of ZigZag's mapping files is read; any loop may run anywhere",
     ]
-    entries = list(reversed(data["memories"].items()))
-    # Outer memories have fewer copies; the sort keeps the file's order among equals.
-    entries.sort(key=lambda entry: len(_copied(entry[1], sizes)))
+    entries = _outermost_first(data["memories"], sizes, notes)
     memories = [_memory(label, memory, notes) for label, memory in entries]
+    psum_bits = min([32, *(int(m["size"]) for _, m in entries if "O" in m["operands"])])
+    notes.append(f"psum_bits: not in the file; assumed: {psum_bits}, which every memory of O holds")
     memories[0] |= {"keep": ["W", "I", "O"], "bypass": [], "depth_words": "unlimited"}
     notes.append(f"{memories[0]['name']}: the outermost memory keeps everything, without limit")
     copies = [_copied(memory, sizes) for _, memory in entries]
@@ -62,7 +61,7 @@ def _machine(path: Path, data: Json, name: str) -> tuple[Json, list[str]]:
         "name": name,
         "description": f"{data.get('name', name)}, imported from ZigZag",
         "clock_mhz": 1000.0,
-        "psum_bits": 32,
+        "psum_bits": psum_bits,
         "groups_follow": "K",
         "sources": {"all": f"imported from {path.name}"},
         "memories": memories,
@@ -72,6 +71,19 @@ def _machine(path: Path, data: Json, name: str) -> tuple[Json, list[str]]:
             "input_bits": [1, int(bits[0])],
         },
     }, notes
+
+
+def _outermost_first(
+    memories: dict[str, Json], sizes: dict[str, int], notes: list[str]
+) -> list[tuple[str, Json]]:
+    """Memories that keep something; outer ones have fewer copies, and stand later in the file."""
+    found = []
+    for label, memory in reversed(memories.items()):
+        if set(memory["operands"]) & set(_OPERANDS):
+            found.append((label, memory))
+        else:
+            notes.append(f"{label}: keeps no operand; left out")
+    return sorted(found, key=lambda entry: len(_copied(entry[1], sizes)))
 
 
 def _copied(memory: Json, sizes: dict[str, int]) -> list[str]:

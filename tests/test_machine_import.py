@@ -199,6 +199,7 @@ ZIGZAG: dict[str, Any] = {
             "operands": ["I2"],
             "served_dimensions": [],
         },
+        "unused": {"size": 8, "operands": ["S"], "served_dimensions": []},
         "column": {
             "size": 256,
             "r_bw": 16,
@@ -238,12 +239,22 @@ def test_zigzag_machine_is_read(tmp_path: Path) -> None:
     assert (column.keep, register.keep) == ({Operand.O}, {Operand.W})
     assert (result.target.mac.instances, result.target.mac.energy_pj) == (30, 0.04)
     for note in (
+        "unused: keeps no operand; left out",
         "column: operand S is not translated",
         "column: a port shared by reads and writes counts as one for each",
         "dram: min_r_granularity = 64 is not translated",
         "clock_mhz: not in the file; assumed: 1000 MHz",
     ):
         assert note in result.notes
+
+
+def test_zigzag_partial_sums_fit_the_smallest_memory_of_outputs(tmp_path: Path) -> None:
+    data = json.loads(json.dumps(ZIGZAG))
+    assert imported(tmp_path, yaml.safe_dump(data, sort_keys=False)).target.psum_bits == 32
+    data["memories"]["column"]["size"] = 16
+    result = imported(tmp_path, yaml.safe_dump(data, sort_keys=False))
+    assert result.target.psum_bits == 16
+    assert "psum_bits: not in the file; assumed: 16, which every memory of O holds" in result.notes
 
 
 def test_zigzag_copies_that_do_not_nest_are_refused(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def import_machine(files: Sequence[Path], output: Path) -> Imported:
         output: a YAML file; replaced if it exists.
 
     Raises:
-        TargetError: a file cannot be read or translated, or the result breaks the schema.
+        TargetError: a file cannot be read or translated, or the result breaks the schema; then
+            ``output`` stays, to be corrected.
     """
     if output.suffix not in {".yaml", ".yml"}:
         raise TargetError("--output", "suffix", output.suffix, ".yaml, .yml")

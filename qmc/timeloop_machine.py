@@ -41,7 +41,7 @@ def timeloop_machine(files: TimeloopFiles, name: str) -> tuple[Json, list[str]]:
     """
     try:
         return _machine(files, name)
-    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         found = f"{type(error).__name__} {error}"
         raise TargetError(name, "architecture", found, "Timeloop v0.3 or v0.4") from None
 

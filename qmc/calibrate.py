@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from qmc.arithmetic import QuantParams, Rounding
-from qmc.bias_correction import correct_for_inputs, correct_for_weights, has_coarse_inputs
+from qmc.bias_correction import correct_biases
 from qmc.errors import DataError
 from qmc.layer import Layer
 from qmc.network import Network
-from qmc.observe import Inputs, Observed, observe, some_inputs
+from qmc.observe import Inputs, Observed, observe
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
 from qmc.scheme import Scheme, WeightScheme
@@ -23,11 +23,6 @@ from qmc.weight_scales import least_error_scales, least_legal_scales
 from qmc.widths import Widths, activation_bits
 
 __all__ = ["Calibration", "calibrate"]
-
-#: Elements of all tensors together, over the inputs on which shifts of coarse activations are
-#: measured; and how many inputs that may make. Few give poor means, many cost time.
-_CORRECTION_ELEMENTS = 1 << 27
-_CORRECTION_INPUTS = (16, 128)
 
 
 def calibrate(
@@ -72,12 +67,7 @@ def calibrate(
     scheme = Scheme(tensors, weights, rounding, notes)
     if inputs is None:
         return scheme
-    scheme = correct_for_weights(network, scheme, seen.means)
-    if not has_coarse_inputs(network, scheme):
-        return scheme
-    elements = sum(tensor.size for tensor in network.tensors.values())
-    count = int(np.clip(_CORRECTION_ELEMENTS // elements, *_CORRECTION_INPUTS))
-    return correct_for_inputs(network, scheme, some_inputs(inputs, count))
+    return correct_biases(network, scheme, seen.means)
 
 
 def _weight_scheme(

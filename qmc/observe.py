@@ -72,11 +72,3 @@ def _batches(network: Network, inputs: Inputs) -> Iterable[FloatArray]:
         return inputs
     elements = sum(tensor.size for tensor in network.tensors.values())
     return inputs.batches(max(1, min(_MAX_BATCH, _MAX_ELEMENTS // elements)))
-
-
-def some_inputs(inputs: Inputs, count: int) -> FloatArray:
-    """``count`` inputs spread evenly over a data set, or the first of the batches; fewer if few."""
-    if isinstance(inputs, Dataset):
-        step = max(1, len(inputs) // count)
-        return inputs.inputs(range(0, len(inputs), step)[:count])
-    return np.concatenate(list(inputs))[:count]

@@ -18,7 +18,6 @@ from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenRange, GivenWeights, Network, Parameters, Tensor
 from qmc.quantize import quantize, weight_codes
 from qmc.reference import run_network
-from qmc.scheme import Scheme
 from qmc.weight_scales import least_error_scales
 from qmc.widths import LayerWidths, Widths
 
@@ -220,23 +219,26 @@ def test_mean_products_are_the_means_of_the_float_layer(name: str) -> None:
     np.testing.assert_allclose(means, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("rounding", [Rounding.HALF_UP, Rounding.FLOOR])
-def test_corrected_biases_keep_the_means_of_the_logits(rounding: Rounding) -> None:
-    """Three-bit weights and five-bit activations move every mean; the correction moves it back."""
+@pytest.mark.parametrize("name", ["stem", "dw", "point", "fc"])
+def test_corrected_bias_keeps_the_mean_of_every_channel(name: str) -> None:
+    """Three-bit weights move the means of a layer's sums; the corrected bias moves them back."""
     net, x = network(), inputs()
-    scheme = calibrate(net, [x], Widths(3, 5), rounding=rounding)
-    plain = replace(scheme, weights={k: replace(w, bias=None) for k, w in scheme.weights.items()})
-    expected = FloatModel(net).run(x)["y"].mean(axis=0)
+    chosen = calibrate(net, [x], Widths(3, 8)).weights[name]
+    layer, exact = replace(net.layer(name), clamp=None), net.parameters[name]
+    rounded = weight_codes(exact, chosen) * np.array(chosen.scales)[:, None, None, None]
+    source = FloatModel(net).run(x)[layer.inputs[0]]
+    ends = (layer.inputs[0], layer.output)
 
-    def shift(chosen: Scheme) -> float:
-        integer = quantize(net, chosen)
-        codes = run_network(integer, integer.quantization["x"].quantize(x))["y"]
-        means = integer.quantization["y"].dequantize(codes).mean(axis=0)
-        return float(np.abs(means - expected).max())
+    def means(parameters: Parameters) -> np.ndarray:
+        tensors = {key: net.tensors[key] for key in ends}
+        alone = Network("one", tensors, (layer,), {name: parameters}, *ends, {})
+        output = FloatModel(alone).run(source)[layer.output]
+        return output.reshape(len(x), output.shape[1], -1).mean(axis=(0, 2))
 
-    step = scheme.tensors["y"].scale
-    assert shift(scheme) < 10 * step + 0.02 * float(np.abs(expected).max())
-    assert shift(scheme) < 0.2 * shift(plain)
+    weights = rounded.astype(np.float32)
+    corrected = means(Parameters(weights, np.array(chosen.bias, np.float32)))
+    np.testing.assert_allclose(corrected, means(exact), atol=1e-3)
+    assert np.abs(means(Parameters(weights, exact.bias)) - means(exact)).max() > 1e-2
 
 
 def test_given_layers_keep_their_bias() -> None:

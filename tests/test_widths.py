@@ -43,11 +43,13 @@ def test_pools_and_reshapes_pass_widths_on() -> None:
 
 
 def test_output_that_no_layer_reads_has_16_bits() -> None:
-    layers = network().layers[:3]
-    logits = replace(network(), layers=layers, output="c")
+    whole = network()
+    tensors = {name: tensor for name, tensor in whole.tensors.items() if name != "y"}
+    logits = replace(whole, tensors=tensors, layers=whole.layers[:3], output="c")
     assert activation_bits(logits, Widths(4, 5))["c"] == 16
-    read = Layer("side", Op.ADD, ("c", "c"), "y", LoopBounds(G=2, P=3, Q=4))
-    assert activation_bits(replace(logits, layers=(*layers, read)), Widths(4, 5))["c"] == 5
+    side = Layer("side", Op.ADD, ("c", "c"), "y", LoopBounds(G=2, P=3, Q=4))
+    read = replace(whole, layers=(*whole.layers[:3], side), output="c")
+    assert activation_bits(read, Widths(4, 5))["c"] == 5
 
 
 def test_layer_widths_override_the_default() -> None:

@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
 from qmc.passes.canonicalize_clip import clamp, clamp_limits
 from qmc.passes.data_movement import RESHAPES, TRANSPOSE
-from qmc.passes.relax_expr import constant, node_index, number, op_name
+from qmc.passes.relax_expr import Array, constant, node_index, number, op_name
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 _BITS = {"uint8": 8, "int8": 8}
@@ -71,6 +72,9 @@ class _Rewriter(CallRewriter):
             return None
         bits, scale, zero_point = entry
         data = quantized.args[0]
+        values = constant(data)
+        if values is not None:
+            return relax.const(_round_trip(values, *entry))
         if not self._takes_clamp(data):
             self._note(data, json.dumps(entry))
             return data
@@ -95,6 +99,12 @@ class _Rewriter(CallRewriter):
         if op_name(value) in _FOLDED:
             return any(constant(self.value(argument)) is not None for argument in value.args)
         return op_name(value) in _CLAMPED
+
+
+def _round_trip(values: Array, bits: int, scale: float, zero_point: int) -> Array:
+    """What a constant is worth after QuantizeLinear (halves to even, saturating) and back."""
+    codes = np.clip(np.rint(values / scale) + zero_point, 0, (1 << bits) - 1)
+    return ((codes - zero_point) * scale).astype(np.float32)
 
 
 def _entry(call: Any, dtype: str = "") -> tuple[int, float, int] | None:

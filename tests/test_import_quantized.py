@@ -168,6 +168,21 @@ def test_quantized_constants_that_are_no_weights_are_plain_numbers(tmp_path: Pat
     assert weights.reshape(-1).tolist() == [0.5, 1.0, 1.5]
 
 
+def test_constant_quantized_on_the_way_is_rounded_and_folded(tmp_path: Path) -> None:
+    """Per-channel factors behind a pair of their own, as quantizers write expanded gates."""
+    g = OnnxGraph((1, 3, 8, 6), opset=25)
+    t = activation(g, "x", 0.03, 128)
+    w = weights(g, TensorProto.INT8, (4, 3, 3, 2), 0, 0)
+    t = activation(g, g.node("Conv", t, w, bias(g, 4)), 0.05, 90)
+    factors = g.const(np.array([0.31, 1.26, 5.0, -0.4], np.float32).reshape(1, 4, 1, 1))
+    t = g.node("Mul", t, activation(g, factors, 0.02, 25))  # 5.0 and -0.4 round, 5.0 saturates
+    path = g.save(activation(g, t, 0.05, 100), tmp_path)
+    _, network = load_network(path)
+    data = np.random.default_rng(3).uniform(-3, 3, (1, 3, 8, 6)).astype(np.float32)
+    found = run_network(network, data, fake=True)
+    np.testing.assert_allclose(found, run_onnx(path, data), atol=0.051)
+
+
 class _Samples(CalibrationDataReader):
     def __init__(self) -> None:
         rng = np.random.default_rng(5)

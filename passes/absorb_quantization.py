@@ -104,7 +104,7 @@ class _Rewriter(CallRewriter):
 def _round_trip(values: Array, bits: int, scale: float, zero_point: int) -> Array:
     """What a constant is worth after QuantizeLinear (halves to even, saturating) and back."""
     codes = np.clip(np.rint(values / scale) + zero_point, 0, (1 << bits) - 1)
-    return ((codes - zero_point) * scale).astype(np.float32)
+    return np.asarray((codes - zero_point) * scale, dtype=np.float32)
 
 
 def _entry(call: Any, dtype: str = "") -> tuple[int, float, int] | None:

@@ -69,7 +69,9 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"qmc: error: {' '.join(message.split())}", file=sys.stderr)
+    from qmc.console import printable
+
+    print(f"qmc: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     raise SystemExit(2)
 
 

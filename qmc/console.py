@@ -12,7 +12,7 @@ from rich.text import Text
 Json = dict[str, Any]
 
 #: Characters of the layer table beside the names.
-_OTHER_COLUMNS = 63
+_OTHER_COLUMNS = 64
 
 
 def print_build(report: Json, console: Console) -> None:
@@ -20,7 +20,7 @@ def print_build(report: Json, console: Console) -> None:
     print_network(report, console)
     print_layers(report["layers"], console)
     for note in report.get("notes", ()):
-        console.print(Text(f"note: {note}", style="yellow"))
+        console.print(Text(f"note: {printable(note)}", style="yellow"))
 
 
 def print_network(report: Json, console: Console) -> None:
@@ -59,14 +59,14 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     name_width = min(28, max(10, console.width - _OTHER_COLUMNS))
     table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
     table.add_column("Op", no_wrap=True)
-    for name, width in (("W/A/O", 6), ("MACs", 6), ("µJ", 5), ("%", 4), ("", 2), ("Cycles", 6)):
+    for name, width in (("W/A/O", 6), ("MACs", 6), ("µJ", 6), ("%", 4), ("", 2), ("Cycles", 6)):
         table.add_column(name, justify="right" if name else "left", min_width=width)
     table.add_column("Util", justify="right", min_width=4)
     table.add_column("Bound", overflow="ellipsis", no_wrap=True, min_width=7)
     for layer in layers:
         share = layer["energy_pj"] / total
         table.add_row(
-            Text(layer["name"]),
+            Text(printable(layer["name"])),
             layer["op"],
             f"{layer['w_bits'] or '-'}/{layer['a_bits']}/{layer['o_bits']}",
             _short(layer["macs"]) if layer["macs"] else "-",
@@ -83,7 +83,8 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
 def print_layer(entry: Json, console: Console) -> None:
     """One layer: cost, energy by memory as bars, accesses, loop nest."""
     widths = f"w{entry['w_bits']}a{entry['a_bits']}o{entry['o_bits']} p{entry['psum_bits']}"
-    console.print(Text(f"{entry['name']}  {entry['op']}  {widths}", style="bold"))
+    title = f"{printable(entry['name'])}  {entry['op']}  {widths}"
+    console.print(Text(title, style="bold"))
     for label, value in (
         ("MACs", f"{entry['macs']:,}"),
         ("Energy (modelled)", f"{entry['energy_pj'] / 1e6:,.4f} µJ"),
@@ -137,6 +138,11 @@ def _against(comparison: Json) -> Table:
         numbers = ("-" if value is None else f"{value:,}" for value in (here, there))
         table.add_row(row["memory"] or "layer", row["operand"], row["quantity"], *numbers, mark)
     return table
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without characters that would steer a terminal: names are hostile."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _short(count: int) -> str:

@@ -193,6 +193,21 @@ def test_wrong_arguments_are_one_line(
     refused(qmc(*arguments), *words)
 
 
+def test_names_cannot_steer_the_terminal(
+    qmc: Run, images: Path, build: Path, tmp_path: Path
+) -> None:
+    graph = OnnxGraph((1, 3, 9, 7))
+    conv = graph.node("Conv", "x", graph.random(6, 3, 3, 3), name="a\x1b[31m\n*/ $(id)")
+    model = graph.save(graph.node("GlobalAveragePool", conv, name="pool"), tmp_path)
+    code, out, _ = qmc("compile", model, "-t", "simba", "--calib", images, "-o", build)
+    assert code == 0
+    assert "\x1b[31m" not in out
+    absent = graph.save(graph.node("Det", conv, name="b\x1b[31m"), tmp_path)
+    code, _, err = qmc("compile", absent, "-t", "simba", "--calib", images, "-o", build)
+    assert code == 2
+    assert "\x1b" not in err
+
+
 def test_truncated_model_leaves_nothing(
     qmc: Run, model: Path, images: Path, build: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python benchmarks/bit_exact.py [--shared DIR] [--images 10] [--scheme w8a8 w4a8] [NETWORK ...]
+    python benchmarks/bit_exact.py [--shared DIR] [--images 10] [--scheme w8a8 ...] [--network NAME ...]
 
 Each row is one ``qmc compile --golden N``: the C is built with warnings as errors and must give the
 NumPy reference's bytes for every layer and image. Exit 1 when one does not.
@@ -43,14 +43,14 @@ def check(data: Path, name: str, scheme: str, target: str, images: int) -> tuple
 def main() -> None:
     """Run the cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=list(CASES), metavar="NETWORK")
+    parser.add_argument("--network", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--scheme", nargs="+", default=["w8a8", "w4a8"])
     parser.add_argument("--target", default="simba")
     options = parser.parse_args()
     exact = True
-    for name in options.networks:
+    for name in options.network:
         for scheme in options.scheme:
             started = time.monotonic()
             case = (options.shared / "data", name, scheme, options.target, options.images)

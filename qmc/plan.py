@@ -23,6 +23,7 @@ from qmc.options import Options
 from qmc.preprocess import Preprocess, load_preprocess
 from qmc.search_result import SearchResult
 from qmc.targets import Target
+from qmc.yaml_input import read_yaml
 
 PLAN_SCHEMA_VERSION = 1
 #: Refuse plans and reports larger than this; ours stay far below.
@@ -87,7 +88,10 @@ def load_plan(build: Path) -> dict[str, Any]:
     Raises:
         DataError: ``build`` is not a folder made by qmc.
     """
-    plan = yaml.safe_load(_read(build, "plan.yaml"))
+    path = build / "plan.yaml"
+    if not path.is_file():
+        raise DataError(f"{build}: not a folder made by qmc compile: it has no plan.yaml")
+    plan = read_yaml(path, DataError)
     if not isinstance(plan, dict) or plan.get("schema_version") != PLAN_SCHEMA_VERSION:
         raise DataError(f"{build / 'plan.yaml'}: not a plan of schema {PLAN_SCHEMA_VERSION}")
     return plan

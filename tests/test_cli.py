@@ -208,6 +208,16 @@ def test_names_cannot_steer_the_terminal(
     assert "\x1b" not in err
 
 
+def test_damaged_build_is_refused(qmc: Run, tmp_path: Path) -> None:
+    refused(qmc("run", tmp_path, "x.png"), "not a folder made by qmc")
+    (tmp_path / "plan.yaml").write_text("a: [1, {")
+    refused(qmc("run", tmp_path, "x.png"), "plan.yaml", "not valid YAML")
+    (tmp_path / "plan.yaml").write_text("schema_version: 1")
+    refused(qmc("run", tmp_path, "x.png"), "plan.yaml")
+    (tmp_path / "report.json").write_text("[1]")
+    refused(qmc("report", tmp_path), "report.json")
+
+
 def test_truncated_model_leaves_nothing(
     qmc: Run, model: Path, images: Path, build: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 Usage::
 
-    python benchmarks/bit_exact.py [--shared DIR] [--images 10] [--scheme w8a8 ...] [--network NAME ...]
+    python benchmarks/bit_exact.py [--images 10] [--scheme w8a8 ...] [--network NAME ...]
 
 Each row is one ``qmc compile --golden N``: the C is built with warnings as errors and must give the
 NumPy reference's bytes for every layer and image. Exit 1 when one does not.

@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.base import Accesses, Cost, total_cost
 from qmc.cost_models.nest import Nest, build_nest
 from qmc.cost_models.ports import compute_cycles, slowest
 from qmc.cost_models.streaming import streaming_cost
@@ -147,20 +147,12 @@ def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], precision: P
     mac_cycles = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
     compute = compute_cycles(cycles_of_compute(nest), mac_cycles)
     cycles, bound = slowest(compute, target.memories, accesses)
-    energy = {
-        name: sum(entry.energy_pj for entry in entries.values())
-        for name, entries in accesses.items()
-    }
-    energy["mac"] = nest.layer.macs * mac_pj
-    leakage = cycles * _leakage_per_cycle(nest)
-    if leakage:
-        energy["leakage"] = leakage
-    return Cost(
-        energy_pj=math.fsum(energy.values()),
+    return total_cost(
+        accesses,
+        mac_pj=nest.layer.macs * mac_pj,
+        leakage_pj=cycles * _leakage_per_cycle(nest),
         cycles=cycles,
         bound=bound,
-        energy_by_memory_pj=energy,
-        accesses=accesses,
         utilization=nest.layer.macs * mac_cycles / (cycles * target.mac.instances),
     )
 

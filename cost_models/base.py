@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -53,6 +54,25 @@ class Cost:
     def edp_pj_cycles(self) -> float:
         """Energy-delay product of the layer."""
         return self.energy_pj * self.cycles
+
+
+def total_cost(
+    accesses: Dict[str, Dict[Operand, Accesses]],
+    mac_pj: float,
+    leakage_pj: float,
+    cycles: int,
+    bound: str,
+    utilization: float,
+) -> Cost:
+    """Add up the energy of a layer: memories, compute and, where there is any, leakage."""
+    energy = {
+        name: sum(entry.energy_pj for entry in entries.values())
+        for name, entries in accesses.items()
+    }
+    energy["mac"] = mac_pj
+    if leakage_pj:
+        energy["leakage"] = leakage_pj
+    return Cost(math.fsum(energy.values()), cycles, bound, energy, accesses, utilization)
 
 
 class CostModel(Protocol):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 
-from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.base import Accesses, Cost, total_cost
 from qmc.cost_models.ports import slowest
 from qmc.cost_models.words import packed_words, rows
 from qmc.layer import Layer, Op, Operand, Precision
@@ -56,23 +56,15 @@ def streaming_cost(layer: Layer, precision: Precision, target: Target) -> Cost:
             accesses[level.name][Operand.I] = _input(level, read, precision, passes_through)
         if Operand.O in level.keep:
             accesses[level.name][Operand.O] = _output(level, written, precision, passes_through)
-    energy = {
-        name: sum(entry.energy_pj for entry in entries.values())
-        for name, entries in accesses.items()
-    }
     work = operations(layer)
-    energy["mac"] = work * target.mac.energy_pj
     compute = max(1, math.ceil(work / target.mac.instances))
     cycles, bound = slowest(compute, outside, accesses)
-    leakage = cycles * math.fsum(level.leakage_pj for level in outside)
-    if leakage:
-        energy["leakage"] = leakage
-    return Cost(
-        energy_pj=math.fsum(energy.values()),
+    return total_cost(
+        accesses,
+        mac_pj=work * target.mac.energy_pj,
+        leakage_pj=cycles * math.fsum(level.leakage_pj for level in outside),
         cycles=cycles,
         bound=bound,
-        energy_by_memory_pj=energy,
-        accesses=accesses,
         utilization=work / (cycles * target.mac.instances),
     )
 

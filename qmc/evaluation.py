@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qmc.codegen.build import run_program
+from qmc.codegen.build import run_codes
 from qmc.data import Dataset
 from qmc.errors import DataError
 from qmc.float_model import float_top1
 from qmc.integer import IntegerNetwork
-from qmc.packing import pack_activation, storage_bytes, unpack_activation
 from qmc.progress import Tick, no_tick
 
 #: Images handed to the program at a time.
@@ -110,14 +108,8 @@ def run_batch(
 ) -> NDArray[np.int32]:
     """Output codes, (n, ...), of float inputs (n, ...) through the emitted program."""
     source, target = (network.quantization[name] for name in (network.input, network.output))
-    codes = source.quantize(inputs)
-    data = b"".join(pack_activation(one[None], source.bits).tobytes() for one in codes)
-    with tempfile.TemporaryDirectory(prefix="qmc-run-") as folder:
-        printed = run_program(program, data, Path(folder), len(inputs))
     shape = network.tensors[network.output].shape
-    packed = np.frombuffer(printed, np.uint8).reshape(len(inputs), -1)
-    assert packed.shape[1] == storage_bytes(shape, target.bits)
-    return np.concatenate([unpack_activation(one, target.bits, shape) for one in packed])
+    return run_codes(program, source.quantize(inputs), source.bits, target.bits, shape)
 
 
 def _percent(hits: NDArray[np.bool_]) -> float:

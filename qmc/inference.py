@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from qmc.array_files import read_npy
-from qmc.codegen.build import compile_folder, run_program
+from qmc.codegen.build import compile_folder, run_codes
 from qmc.errors import DataError
-from qmc.packing import pack_activation, unpack_activation
 from qmc.plan import BuildIo, load_io
 from qmc.preprocess import image_to_input, open_image
 
@@ -44,7 +43,7 @@ def run_images(build: Path, inputs: Sequence[Path]) -> Json:
     arrays = [_load(path, io) for path in inputs]
     with tempfile.TemporaryDirectory(prefix="qmc-run-") as work:
         program = compile_folder(build, Path(work) / "run", ("-O2",))
-        outputs = [_run(program, io, array, Path(work)) for array in arrays]
+        outputs = [_run(program, io, array) for array in arrays]
     return {
         "predictions": [
             {"input": str(path), "top": _top(scores, io.class_names)}
@@ -75,11 +74,9 @@ def _load(path: Path, io: BuildIo) -> NDArray[np.float32]:
     return array.reshape(shape).astype(np.float32)
 
 
-def _run(program: Path, io: BuildIo, array: NDArray[np.float32], work: Path) -> NDArray[np.float32]:
+def _run(program: Path, io: BuildIo, array: NDArray[np.float32]) -> NDArray[np.float32]:
     codes = io.input.quantize(array[None])
-    data = pack_activation(codes, io.input.bits).tobytes()
-    packed = np.frombuffer(run_program(program, data, work), np.uint8)
-    found = unpack_activation(packed, io.output.bits, io.output_shape)
+    found = run_codes(program, codes, io.input.bits, io.output.bits, io.output_shape)
     return io.output.dequantize(found).reshape(-1)
 
 

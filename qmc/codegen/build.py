@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qmc.codegen.cfile import CFile
 from qmc.errors import BuildError, OutputError
+from qmc.packing import pack_activation, storage_bytes, unpack_activation
 
 #: Dialect and warnings that every emitted file must pass.
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -138,6 +139,36 @@ def run_program(program: Path, data: bytes, folder: Path, count: int = 1) -> byt
     arguments = ["--batch", str(count)] if count > 1 else []
     run_command([str(program.resolve()), *arguments, str(source), str(target)], folder)
     return target.read_bytes()
+
+
+def run_codes(
+    program: Path,
+    codes: NDArray[np.integer],
+    input_bits: int,
+    output_bits: int,
+    output_shape: tuple[int, ...],
+) -> NDArray[np.int32]:
+    """Feed input codes to a compiled program, packed as its memory wants them.
+
+    Args:
+        program: from :func:`compile_folder`.
+        codes: (n, ...) for the network's input (1, ...).
+        input_bits: width of the input.
+        output_bits: width of the output.
+        output_shape: of one output, (1, ...).
+
+    Returns:
+        Output codes, (n, ...).
+
+    Raises:
+        BuildError: the program failed.
+    """
+    data = b"".join(pack_activation(one[None], input_bits).tobytes() for one in codes)
+    with tempfile.TemporaryDirectory(prefix="qmc-run-") as folder:
+        printed = run_program(program, data, Path(folder), len(codes))
+    packed = np.frombuffer(printed, np.uint8).reshape(len(codes), -1)
+    assert packed.shape[1] == storage_bytes(output_shape, output_bits)
+    return np.concatenate([unpack_activation(one, output_bits, output_shape) for one in packed])
 
 
 def bench_program(program: Path, count: int) -> NDArray[np.float64]:

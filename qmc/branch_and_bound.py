@@ -3,7 +3,7 @@
 A *step* chooses one factor, one order of a temporal block, or closes a level: then everything that
 the loops so far decide is priced exactly (:mod:`qmc.nest_kernel`); a memory that overflows cuts the
 branch, and so does a lower bound on the rest (:mod:`qmc.nest_bounds`) that cannot beat the best
-mapping so far.
+mapping so far, or that exceeds the limit on cycles.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -32,6 +32,7 @@ from qmc.nest_kernel import (
     Nest,
     Problem,
     close_level,
+    port_cycles,
     push_loops,
     total_cost,
 )
@@ -48,7 +49,8 @@ HELD, COUNT = 3, 4  # words of the tiles in the watched memory; nothing: only co
 #: bound: lower bound of the objective before a step.
 #: best: objective value and tie-breaker of the best mapping; best_factors, best_orders: its loops.
 #: order: current order of each level.
-#: counts: mappings priced, branches cut by capacity, branches cut by bound.
+#: most_cycles: mappings of more cycles do not count; inf is no limit.
+#: counts: mappings priced, partly built nests priced, and branches cut, by reason.
 #: watched: the memory whose words the objective HELD counts. small_tiles_first: try long outer
 #: loops before short ones, which finds something that fits at once.
 STATE = np.dtype(
@@ -62,7 +64,8 @@ STATE = np.dtype(
         ("best_factors", np.int64, (MAX_LEVELS, 3, 8)),
         ("best_orders", np.int64, (MAX_LEVELS, 8)),
         ("order", np.int64, (MAX_LEVELS, 8)),
-        ("counts", np.int64, (3,)),
+        ("most_cycles", np.float64),
+        ("counts", np.int64, (7,)),
         ("watched", np.int64),
         ("small_tiles_first", np.int64),
     ],
@@ -72,7 +75,9 @@ STATE = np.dtype(
 #: One element of a structured array.
 State = Any
 
-PRICED, OVER_CAPACITY, OVER_BOUND = range(3)
+#: What is counted. A branch is cut by a memory that overflows, by the least energy alone, by the
+#: bound on cycles (and energy, for EDP) that arithmetic or a memory's port sets, or by the limit.
+PRICED, VISITED, OVER_CAPACITY, BY_ENERGY, BY_COMPUTE, BY_BANDWIDTH, OVER_LIMIT = range(7)
 
 
 @compiled
@@ -180,6 +185,7 @@ def _close(
     if state.choice[depth] > 0:
         return -1
     level = choices.steps[depth, 1]
+    state.counts[VISITED] += 1
     if not close_level(problem, nest, level):
         state.counts[OVER_CAPACITY] += 1
         return -1
@@ -190,18 +196,36 @@ def _close(
         return 1
     if objective == HELD:
         held = float(nest.held_words[level + 1, state.watched])
-        return 1 if _can_win(held, 0.0, state.best) else -1
+        return 1 if can_win(held, 0.0, state.best) else -1
     if level + 1 < problem.levels:
-        energy = nest.energy[level + 1] + problem.mac_pj
-        energy += pending_energy(problem, choices, nest, level + 1)
-        cycles = least_cycles(problem, choices, nest, level + 1)
-        energy += cycles * known_leakage(problem, nest, level + 1)
-        first, second = keys(energy, cycles, objective)
-        if not _can_win(first, second, state.best):
-            state.counts[OVER_BOUND] += 1
-            return -1
-        state.bound[depth + 1] = max(first, state.bound[depth])
+        return _bound_rest(problem, choices, nest, state, objective, depth)
     return 1
+
+
+@compiled
+def _bound_rest(
+    problem: Problem, choices: Choices, nest: Nest, state: State, objective: int, depth: int
+) -> int:
+    """Cut the branch whose completions exceed the limit or cannot win, and say why."""
+    level = choices.steps[depth, 1] + 1
+    cycles = least_cycles(problem, choices, nest, level)
+    if cycles > state.most_cycles:
+        state.counts[OVER_LIMIT] += 1
+        return -1
+    energy = nest.energy[level] + problem.mac_pj
+    energy += pending_energy(problem, choices, nest, level)
+    energy += cycles * known_leakage(problem, nest, level)
+    first, second = keys(energy, cycles, objective)
+    if can_win(first, second, state.best):
+        state.bound[depth + 1] = max(first, state.bound[depth])
+        return 1
+    if objective == ENERGY:
+        state.counts[BY_ENERGY] += 1
+    elif port_cycles(problem, nest, level) >= cycles:
+        state.counts[BY_BANDWIDTH] += 1
+    else:
+        state.counts[BY_COMPUTE] += 1
+    return -1
 
 
 @compiled
@@ -209,10 +233,12 @@ def keep_if_best(problem: Problem, nest: Nest, state: State, objective: int) -> 
     """Price a whole mapping and keep it when it is the best."""
     state.counts[PRICED] += 1
     energy, cycles = total_cost(problem, nest)
+    if cycles > state.most_cycles:
+        return
     first, second = keys(energy, float(cycles), objective)
     if objective == HELD:
         first, second = float(nest.held_words[problem.levels, state.watched]), 0.0
-    if _can_win(first, second, state.best):
+    if can_win(first, second, state.best):
         state.best[0], state.best[1] = first, second
         for level in range(problem.levels):
             for dim in range(8):
@@ -232,7 +258,7 @@ def keys(energy: float, cycles: float, objective: int) -> tuple[float, float]:
 
 
 @compiled
-def _can_win(first: float, second: float, best: Floats) -> bool:
+def can_win(first: float, second: float, best: Floats) -> bool:
     """Whether keys at least these can be better than the best."""
     slack = TIE * best[0] if best[0] < np.inf else 0.0
     if first < best[0] - slack:

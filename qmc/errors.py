@@ -79,6 +79,18 @@ class NoMappingError(QmcError):
         super().__init__(f"layer '{layer}': no mapping fits target '{target}': {reason}")
 
 
+class LatencyLimitError(NoMappingError):
+    """Every mapping takes more cycles than were allowed."""
+
+    def __init__(
+        self, layer: str, target: str, max_cycles: int, least_cycles: int, proved: bool
+    ) -> None:
+        self.least_cycles = least_cycles
+        fastest = "the fastest mapping" if proved else "the fastest mapping found"
+        reason = f"at most {max_cycles} cycles are allowed; {fastest} takes {least_cycles}"
+        super().__init__(layer, target, reason)
+
+
 class CostModelError(QmcError):
     """A cost model that cannot price what it is given."""
 

@@ -270,6 +270,7 @@ def new_state(space: MapSpace) -> State:
     state["choice"] = -1
     state["used"] = 1
     state["best"] = np.inf
+    state["most_cycles"] = np.inf
     state["order"] = np.arange(8)
     state["rest"][0] = [len(divisors(bound)) - 1 for bound in space.bounds]
     return state

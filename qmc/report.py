@@ -84,6 +84,12 @@ def certificate_data(certificate: Certificate) -> Json:
     """The certificate without its running time, which is not reproducible."""
     return {
         "space": certificate.space,
+        "factors": certificate.factors,
+        "orders": certificate.orders,
+        "keep_choices": certificate.keep_choices,
+        "keep_choices_cut": certificate.keep_choices_cut,
+        "max_cycles": certificate.max_cycles,
+        "visited": certificate.visited,
         "evaluated": certificate.evaluated,
         "pruned": dict(certificate.pruned),
         "lower_bound": certificate.lower_bound,

@@ -13,16 +13,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qmc.branch_and_bound import COUNT, OVER_BOUND, OVER_CAPACITY, PRICED, State, root_bound, run
+from qmc.branch_and_bound import (
+    BY_BANDWIDTH,
+    BY_COMPUTE,
+    BY_ENERGY,
+    COUNT,
+    OVER_CAPACITY,
+    OVER_LIMIT,
+    PRICED,
+    VISITED,
+    State,
+    root_bound,
+    run,
+)
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule, check_widths
 from qmc.cost_models.base import Cost, CostModel
-from qmc.errors import CostModelError
+from qmc.errors import CostModelError, LatencyLimitError
 from qmc.infeasible import explain
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Mapping
 from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
-from qmc.nest_bounds import Choices
+from qmc.nest_bounds import TIE, Choices, least_cycles
 from qmc.nest_kernel import Nest, Problem, empty_nest
 from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
@@ -42,13 +54,41 @@ _CHANGES = 1 << 14
 _SMALL_SPACE, _LARGE_SPACE = 1 << 12, 1 << 24
 #: Steps between two looks at the clock.
 _SLICE = 1 << 18
+#: Reasons to cut a branch, as the certificate names them.
+_REASONS = {
+    "capacity": OVER_CAPACITY,
+    "energy": BY_ENERGY,
+    "compute": BY_COMPUTE,
+    "bandwidth": BY_BANDWIDTH,
+    "latency limit": OVER_LIMIT,
+}
 #: Largest relative difference between two sums of the same energies.
 _ROUNDING = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
+class _Request:
+    """What every walk of one search is asked for.
+
+    Attributes:
+        objective: its number in the compiled code.
+        max_cycles: limit on cycles; inf is none.
+        max_steps: of one walk.
+        deadline: on the monotonic clock; None is none.
+    """
+
+    objective: int
+    max_cycles: float
+    max_steps: int
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Walk:
-    """The search under one choice of what the memories keep."""
+    """The search under one choice of what the memories keep.
+
+    ``exhausted`` says that nothing better is left; ``cut`` that its first bound said so.
+    """
 
     keep: tuple[Keep, ...]
     problem: Problem
@@ -56,6 +96,7 @@ class _Walk:
     state: State
     bound: float
     exhausted: bool
+    cut: bool
 
 
 def search(
@@ -65,6 +106,7 @@ def search(
     model: CostModel,
     objective: Objective = Objective.EDP,
     *,
+    max_cycles: int | None = None,
     budget_seconds: float | None = None,
     max_steps: int = MAX_STEPS,
 ) -> SearchResult:
@@ -77,10 +119,12 @@ def search(
         model: the analytical model (see :func:`searchable`).
         objective: what to minimize. Ties: fewer cycles, then less energy, then the first in the
             order of enumeration.
+        max_cycles: only mappings of at most so many cycles count.
         budget_seconds: stop after this time with the best found and an honest lower bound.
         max_steps: stop after so many steps of the search likewise.
 
     Raises:
+        LatencyLimitError: every mapping takes more than ``max_cycles``.
         NoMappingError: no mapping fits the machine.
         CostModelError: the widths are outside what the MACs execute, or ``model`` is another.
     """
@@ -90,20 +134,43 @@ def search(
     space = map_space(layer, target)
     choices = build_choices(space)
     deadline = None if budget_seconds is None else started + budget_seconds
+    limit = np.inf if max_cycles is None else float(max_cycles)
+    request = _Request(OBJECTIVE_KEYS[objective], limit, max_steps, deadline)
     walks: list[_Walk] = []
     for keep in space.keeps:
         problem = build_problem(layer, precision, target, keep, rules)
         best = walks[-1].state["best"] if walks else None
-        walks.append(_walk(space, choices, keep, problem, objective, deadline, max_steps, best))
+        walks.append(_walk(space, choices, keep, problem, request, best))
     winner = _winner(walks)
-    if winner is None:
+    if winner is not None:
+        mapping = best_mapping(space, winner.state, winner.keep)
+        cost = rules.evaluate(layer, precision, target, mapping)
+        value = objective_value(cost, objective)
+        check_agreement(layer, float(winner.state["best"][0]), value)
+    elif max_cycles is None:
         raise explain(space, precision, rules)
-    mapping = best_mapping(space, winner.state, winner.keep)
-    cost = rules.evaluate(layer, precision, target, mapping)
-    value = objective_value(cost, objective)
-    check_agreement(layer, float(winner.state["best"][0]), value)
+    else:  # a budget may have ended before the limit was met
+        fastest = search(
+            *(layer, precision, target, model, Objective.LATENCY),
+            budget_seconds=budget_seconds,
+            max_steps=max_steps,
+        )
+        mapping, cost = _within(fastest, max_cycles, layer, target)
+        value = objective_value(cost, objective)
     seconds = time.monotonic() - started
-    return SearchResult(mapping, cost, _certificate(space, walks, value, seconds))
+    certificate = _certificate(space, walks, value, seconds)
+    return SearchResult(mapping, cost, replace(certificate, max_cycles=max_cycles))
+
+
+def _within(
+    fastest: SearchResult, max_cycles: int, layer: Layer, target: Target
+) -> tuple[Mapping, Cost]:
+    """The fastest mapping of a layer, if it meets the limit."""
+    least = fastest.cost.cycles
+    if least > max_cycles:
+        proved = fastest.certificate.proved
+        raise LatencyLimitError(layer.name, target.name, max_cycles, least, proved)
+    return fastest.mapping, fastest.cost
 
 
 def searchable(model: CostModel, precision: Precision) -> tuple[AnalyticalModel, Precision]:
@@ -129,18 +196,20 @@ def _walk(
     choices: Choices,
     keep: tuple[Keep, ...],
     problem: Problem,
-    objective: Objective,
-    deadline: float | None,
-    max_steps: int,
+    request: _Request,
     best: np.ndarray | None,
 ) -> _Walk:
     nest = empty_nest(problem["bounds"])
     state = new_state(space)
+    state["most_cycles"] = request.max_cycles
     if best is not None:
         state["best"] = best
-    key, size = OBJECTIVE_KEYS[objective], count_tilings(space)
+    key, size = request.objective, count_tilings(space)
     bound = root_bound(problem, choices, nest, key)
     state["bound"][0] = bound
+    fastest = least_cycles(problem, choices, nest, 0)
+    if bound > state["best"][0] * (1 + TIE) or fastest > request.max_cycles:
+        return _Walk(keep, problem, nest, state, bound, exhausted=True, cut=True)
     if size > _SMALL_SPACE:
         sample(problem, choices, nest, state, key, 0, _SAMPLES)
         if np.isfinite(state["best"][0]):
@@ -148,9 +217,11 @@ def _walk(
             climb(problem, choices, nest, state, key, 0, changes)
         nest = empty_nest(problem["bounds"])
     exhausted = run_for(
-        lambda steps: run(problem, choices, nest, state, key, steps), max_steps, deadline
+        lambda steps: run(problem, choices, nest, state, key, steps),
+        request.max_steps,
+        request.deadline,
     )
-    return _Walk(keep, problem, nest, state, bound, exhausted)
+    return _Walk(keep, problem, nest, state, bound, exhausted, cut=False)
 
 
 def run_for(step: Callable[[int], bool], max_steps: int, deadline: float | None) -> bool:
@@ -214,11 +285,14 @@ def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: floa
     return Certificate(
         space=space_size(space),
         evaluated=int(counts[PRICED]),
-        pruned={"capacity": int(counts[OVER_CAPACITY]), "bound": int(counts[OVER_BOUND])},
+        pruned={reason: int(counts[index]) for reason, index in _REASONS.items()},
         lower_bound=best if proved else min(open_bounds),
         best=best,
         proved=proved,
         seconds=seconds,
+        visited=int(counts[VISITED]),
+        keep_choices=len(walks),
+        keep_choices_cut=sum(walk.cut for walk in walks),
     )
 
 

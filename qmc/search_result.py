@@ -25,11 +25,17 @@ class Certificate:
     Attributes:
         space: size of the map space before any reduction.
         evaluated: mappings priced.
-        pruned: branches cut off with all mappings in them, by reason (capacity, bound).
+        pruned: branches cut off with all mappings in them, by reason (docs/report.md).
         lower_bound: no mapping of the space has a smaller objective value.
         best: objective value found.
         proved: best equals lower_bound by proof.
         seconds: time taken; not part of any output that must be reproducible.
+        visited: partly built mappings priced, each a branch that was entered or cut.
+        keep_choices: choices of what the memories keep.
+        keep_choices_cut: those that a bound ruled out whole.
+        factors: which factorizations the space has.
+        orders: which loop orders it has.
+        max_cycles: only mappings of at most so many cycles count; None is no limit.
     """
 
     space: int
@@ -39,6 +45,12 @@ class Certificate:
     best: float
     proved: bool
     seconds: float
+    visited: int = 0
+    keep_choices: int = 1
+    keep_choices_cut: int = 0
+    factors: str = "perfect"
+    orders: str = "all, up to reuse equivalence"
+    max_cycles: int | None = None
 
     @property
     def gap(self) -> float:

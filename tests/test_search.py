@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from qmc.cost_models.analytical import AnalyticalModel
+from qmc.cost_models.base import Cost
 from qmc.cost_models.traffic import FirstFill
-from qmc.errors import CapacityError, CostModelError, NoMappingError
+from qmc.errors import CapacityError, CostModelError, LatencyLimitError, NoMappingError
 from qmc.layer import Layer, LoopBounds, Op, Precision
 from qmc.mapspace import all_mappings, map_space, space_size
 from qmc.random_search import random_search
 from qmc.search import count_fitting, objective_value, search
 from qmc.search_result import Objective
-from qmc.targets import load_target
+from qmc.targets import Target, load_target
 from tests.machines import small_layer, small_precision, small_target
 
 _MODEL = AnalyticalModel()
@@ -196,3 +199,69 @@ def test_search_awkward_shape_finds_a_mapping(layer: Layer, name: str) -> None:
     result = search(layer, Precision(), load_target(name), _MODEL, max_steps=1 << 18)
     assert result.certificate.lower_bound <= result.certificate.best
     assert result.cost == _MODEL.evaluate(layer, Precision(), load_target(name), result.mapping)
+
+
+@pytest.mark.parametrize("first", range(0, 120, 30))
+def test_search_under_a_latency_limit_equals_brute_force(first: int) -> None:
+    compared = sum(_compare_limit_with_brute_force(seed) for seed in range(first, first + 30))
+    assert compared >= 10
+
+
+def _compare_limit_with_brute_force(seed: int) -> bool:
+    """One random problem under a limit between its fastest mapping and its best one."""
+    rng = random.Random(1000 + seed)
+    layer, precision, target = small_layer(rng), small_precision(rng), small_target(rng)
+    objective = rng.choice([Objective.ENERGY, Objective.ENERGY, Objective.EDP])
+    try:
+        if space_size(map_space(layer, target)) > 2000:
+            return False
+    except NoMappingError:
+        return False
+    costs = list(all_costs(layer, precision, target))
+    if not costs:
+        return False
+    cycles = sorted({cost.cycles for cost in costs})
+    limit = rng.choice([*cycles[:-1], cycles[0]])
+    best = min(
+        (objective_value(cost, objective), cost.cycles) for cost in costs if cost.cycles <= limit
+    )
+    result = search(layer, precision, target, _MODEL, objective, max_cycles=limit)
+    assert result.certificate.proved
+    assert result.certificate.max_cycles == limit
+    assert result.certificate.best == pytest.approx(best[0], rel=1e-9), seed
+    assert result.cost.cycles == best[1], seed
+    with pytest.raises(LatencyLimitError, match=rf"the fastest mapping takes {cycles[0]}$"):
+        search(layer, precision, target, _MODEL, objective, max_cycles=cycles[0] - 1)
+    return True
+
+
+def all_costs(layer: Layer, precision: Precision, target: Target) -> Iterator[Cost]:
+    """Costs of all mappings that fit, by the model alone."""
+    for mapping in all_mappings(map_space(layer, target)):
+        with contextlib.suppress(CapacityError):
+            yield _MODEL.evaluate(layer, precision, target, mapping)
+
+
+def test_search_stopped_before_the_limit_is_met_falls_back_to_the_fastest() -> None:
+    layer, target = conv(K=32, C=16, P=14, Q=7, R=3, S=1), load_target("simba")
+    least = search(layer, Precision(), target, _MODEL, Objective.LATENCY).cost.cycles
+    found = search(
+        layer, Precision(), target, _MODEL, Objective.ENERGY, max_cycles=least, max_steps=1 << 12
+    )
+    assert found.cost.cycles == least
+    assert found.certificate.lower_bound <= found.certificate.best
+
+
+def test_certificate_counts_what_the_walk_saw() -> None:
+    layer, target = conv(K=32, C=16, P=14, Q=7, R=3, S=3), load_target("eyeriss")
+    edp = search(layer, Precision(), target, _MODEL).certificate
+    assert set(edp.pruned) == {"capacity", "energy", "compute", "bandwidth", "latency limit"}
+    assert edp.pruned["capacity"] > 0
+    assert edp.pruned["compute"] > 0
+    assert edp.pruned["energy"] == edp.pruned["latency limit"] == 0
+    assert edp.visited > sum(edp.pruned.values())
+    energy = search(layer, Precision(), target, _MODEL, Objective.ENERGY).certificate
+    assert energy.pruned["energy"] > 0
+    assert energy.pruned["compute"] == energy.pruned["bandwidth"] == 0
+    limited = search(layer, Precision(), target, _MODEL, Objective.ENERGY, max_cycles=40000)
+    assert limited.certificate.pruned["latency limit"] > 0

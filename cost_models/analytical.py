@@ -103,8 +103,8 @@ class _Words:
 def _operand_words(
     moved: Traffic, operand: Operand, precision: Precision, psum_bits: int, level: MemoryLevel
 ) -> _Words:
-    bits = precision.bits(operand)
-    partial_bits = psum_bits if operand is Operand.O else bits
+    bits = level.stored_bits(operand, precision.bits(operand))
+    partial_bits = level.stored_bits(operand, psum_bits) if operand is Operand.O else bits
     return _Words(
         reads=packed_words(moved.reads, partial_bits, level),
         fills=packed_words(moved.fills, partial_bits, level),

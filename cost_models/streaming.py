@@ -109,13 +109,13 @@ def operations(layer: Layer) -> int:
 
 
 def _input(level: MemoryLevel, elements: int, precision: Precision, through: bool) -> Accesses:
-    words = packed_words(elements, precision.input_bits, level)
+    words = packed_words(elements, level.stored_bits(Operand.I, precision.input_bits), level)
     energy = rows(words, level) * (level.read_pj + (level.fill_pj if through else 0.0))
     return Accesses(words, words if through else 0, 0, 1, _resident(words, level), energy)
 
 
 def _output(level: MemoryLevel, elements: int, precision: Precision, through: bool) -> Accesses:
-    words = packed_words(elements, precision.output_bits, level)
+    words = packed_words(elements, level.stored_bits(Operand.O, precision.output_bits), level)
     energy = rows(words, level) * (level.update_pj + (level.read_pj if through else 0.0))
     return Accesses(words if through else 0, 0, words, 1, _resident(words, level), energy)
 

@@ -68,6 +68,7 @@ def build_problem(
     problem["row_words"][:count] = [m.row_words for m in memories]
     problem["depth"][:count] = [m.depth_words or 0 for m in memories]
     problem["packing"][:count] = [_PACKING[m.packing] for m in memories]
+    problem["stored_bits"][:count] = [_stored_bits(m, precision) for m in memories]
     problem["clusters"][:count] = [max(1, m.instances // m.cluster) for m in memories]
     problem["access_pj"][:count] = [[m.read_pj, m.fill_pj, m.update_pj] for m in memories]
     leakage = [*(m.leakage_pj for m in memories), target.mac.leakage_pj]
@@ -81,6 +82,12 @@ def build_problem(
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
     return problem
+
+
+def _stored_bits(memory: MemoryLevel, precision: Precision) -> list[int]:
+    """Of W, I, a finished O and a partial sum, in one memory."""
+    finished = [memory.stored_bits(operand, precision.bits(operand)) for operand in _OPERANDS]
+    return [*finished, memory.stored_bits(Operand.O, precision.psum_bits)]
 
 
 def _holders(keep: tuple[Keep, ...]) -> tuple[Ints, Ints]:
@@ -244,7 +251,7 @@ def _side(dim: int) -> bool:
 
 def _set_element_energies(problem: Problem, level: int, memory: MemoryLevel) -> None:
     """``element_pj`` and ``psum_pj`` of one memory."""
-    weights, inputs, finished, partial = (int(bits) for bits in problem["bits"])
+    weights, inputs, finished, partial = (int(bits) for bits in problem["stored_bits"][level])
     per_word = problem["access_pj"][level] / memory.row_words
     per_word = per_word * int(problem["clusters"][level]) / memory.instances
     for x, bits in enumerate((weights, inputs, min(finished, partial))):

@@ -37,7 +37,8 @@ _MAX_LOOPS = 8 * MAX_LEVELS
 #: levels: L, the number of memories; index L stands for the MACs.
 #: bounds: loop bounds. relevant: whether a dim indexes an operand. reduction: whether it is summed.
 #: window: stride and dilation of the height, stride and dilation of the width.
-#: bits: of W, I, a finished O, a partial sum.
+#: bits: of W, I, a finished O, a partial sum, as the layer has them.
+#: stored_bits: the same as a memory stores them.
 #: first_fill_counted: 1 when filling an accumulator with zeros is charged.
 #: parent: nearest level outside that keeps the operand, -1 when the level itself does not; the MACs
 #: keep everything. holder: the level itself or the nearest outside that keeps the operand.
@@ -62,6 +63,7 @@ PROBLEM = np.dtype(
         ("row_words", np.int64, (MAX_LEVELS,)),
         ("depth", np.int64, (MAX_LEVELS,)),
         ("packing", np.int64, (MAX_LEVELS,)),
+        ("stored_bits", np.int64, (MAX_LEVELS, 4)),
         ("clusters", np.int64, (MAX_LEVELS,)),
         ("access_pj", np.float64, (MAX_LEVELS, 3)),
         ("leakage_pj", np.float64, (MAX_LEVELS + 1,)),
@@ -333,7 +335,7 @@ def _serve(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -
     if operand == O:
         reads, fills, updates, held = _output_words(problem, nest, outer, served, arriving, tile)
     else:
-        bits = problem.bits[operand]
+        bits = problem.stored_bits[outer, operand]
         reads = packed_words(problem, outer, served, bits)
         fills = packed_words(problem, outer, arriving, bits)
         updates = 0
@@ -365,7 +367,7 @@ def _output_words(
         for dim in (C, R, S):
             if nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim] > 1:
                 across = True
-    finished, partial = problem.bits[2], problem.bits[3]
+    finished, partial = problem.stored_bits[level, 2], problem.stored_bits[level, 3]
     fills = 0
     if written_back > 0:
         fills = written_back if problem.first_fill_counted else written_back - distinct

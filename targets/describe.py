@@ -49,6 +49,7 @@ def _memory_data(level: MemoryLevel) -> dict[str, Any]:
         "word_bits": level.word_bits,
         "row_words": level.row_words,
         "packing": level.packing.value,
+        "store_bits": {operand.value: bits for operand, bits in level.store_bits.items()},
         "keep": sorted(operand.value for operand in level.keep),
         "bypass": sorted(operand.value for operand in level.bypass),
         "fanout": {"x": level.fanout_x, "y": level.fanout_y},
@@ -102,6 +103,7 @@ def size_in_words(level: MemoryLevel) -> str:
         size = f"{level.buffering} x {size}"
     row = f"{level.row_words} per row" if level.row_words > 1 else "one per row"
     parts = [f"{size}, {level.word_bits}-bit words, {row}, packing {level.packing.value}"]
+    parts += [f"{operand.value} stored in {bits} bits" for operand, bits in _entries(level)]
     if level.read_bandwidth is not None:
         parts.append(f"reads {level.read_bandwidth:g} words/cycle")
     if level.write_bandwidth is not None:
@@ -109,6 +111,12 @@ def size_in_words(level: MemoryLevel) -> str:
     if level.cluster > 1:
         parts.append(f"{level.cluster} share a row")
     return ", ".join(parts)
+
+
+def _entries(level: MemoryLevel) -> list[tuple[Operand, int]]:
+    return [
+        (operand, level.store_bits[operand]) for operand in Operand if operand in level.store_bits
+    ]
 
 
 def _holds(level: MemoryLevel) -> str:

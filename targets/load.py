@@ -191,6 +191,7 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
         spatial_x=_constraint(spec.fanout.x),
         spatial_y=_constraint(spec.fanout.y),
         buffering=spec.buffering,
+        store_bits={Operand(name): bits for name, bits in spec.store_bits.items()},
     )
 
 

@@ -121,6 +121,7 @@ class MemorySpec(_Model):
     keep: tuple[_OperandName, ...] = ()
     bypass: tuple[_OperandName, ...] = ()
     packing: Literal["words", "single", "dense", "planes"]
+    store_bits: dict[_OperandName, _Bits] = {}
     energy_pj: EnergySpec
     leakage_pj: _Energy = 0.0
     bandwidth: BandwidthSpec = BandwidthSpec()
@@ -141,6 +142,9 @@ class MemorySpec(_Model):
         both = sorted(set(self.keep) & set(self.bypass))
         if both:
             raise ValueError(f"{both[0]} is in keep and in bypass; name it once")
+        for name in self.store_bits:
+            if name in self.bypass:
+                raise ValueError(f"store_bits.{name} is given, but {name} bypasses this memory")
         if self.depth_words != "unlimited" and self.depth_words < self.buffering:
             raise ValueError(f"buffering of {self.buffering} tiles needs as many words at least")
         return self

@@ -99,6 +99,8 @@ def _shown(value: object) -> object:
 def _path(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
+        if part == "[key]":  # pydantic's mark for a wrong key, which is the part before
+            continue
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")
 

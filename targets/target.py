@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from qmc.layer import LoopDim, Operand
@@ -59,6 +59,7 @@ class MemoryLevel:
         temporal, spatial_x, spatial_y: dataflow constraints of its loops.
         buffering: copies of a tile that lie in it at once (2: one is filled while the other is
             read); ``depth_words`` is what one copy can take.
+        store_bits: width of the entries it stores an operand in, where that is not the layer's.
     """
 
     name: str
@@ -82,6 +83,12 @@ class MemoryLevel:
     spatial_x: LoopConstraint
     spatial_y: LoopConstraint
     buffering: int = 1
+    store_bits: Mapping[Operand, int] = field(default_factory=dict)
+
+    def stored_bits(self, operand: Operand, bits: int) -> int:
+        """Bits that an element of ``bits`` bits takes up here: whole entries where declared."""
+        entry = self.store_bits.get(operand)
+        return bits if entry is None else -(-bits // entry) * entry
 
     @property
     def size_bytes(self) -> int | None:

@@ -71,7 +71,7 @@ def _memory(rng: random.Random, level: int, instances: int, x: int, y: int) -> M
         roles = {operand: rng.choice(["keep", "keep", "bypass", "free"]) for operand in Operand}
         keep = frozenset(o for o, role in roles.items() if role == "keep")
         bypass = frozenset(o for o, role in roles.items() if role == "bypass")
-    return MemoryLevel(
+    memory = MemoryLevel(
         name=f"m{level}",
         instances=instances,
         word_bits=rng.choice([8, 16]),
@@ -93,6 +93,10 @@ def _memory(rng: random.Random, level: int, instances: int, x: int, y: int) -> M
         spatial_x=_spatial(rng),
         spatial_y=_spatial(rng),
     )
+    if rng.random() < 0.3:
+        stored = rng.sample(list(Operand), rng.randint(1, 3))
+        memory = replace(memory, store_bits={operand: rng.choice([3, 8, 12]) for operand in stored})
+    return memory
 
 
 def _temporal(rng: random.Random) -> LoopConstraint:

@@ -6,7 +6,8 @@ Semantics, in the order of the code (design section 4; docs/cost-model.md has th
 2. words by the memory's packing rule, rounded up once per total (:mod:`qmc.cost_models.words`);
 3. the tiles kept in a memory must fit it;
 4. energy = row accesses x energy per row, per action, times used instances (memories whose
-   instances share a row: times used clusters), plus leakage and MACs;
+   instances share a row: times used clusters), plus networks (:mod:`qmc.cost_models.wires`),
+   leakage and MACs;
 5. cycles = the largest of compute (steps x cycles per MAC at the operands' widths) and every port's
    words / bandwidth.
 """
@@ -22,6 +23,7 @@ from qmc.cost_models.nest import Nest, build_nest
 from qmc.cost_models.ports import compute_cycles, slowest
 from qmc.cost_models.streaming import streaming_cost
 from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, operand_traffic
+from qmc.cost_models.wires import network_energies
 from qmc.cost_models.words import mixed_words, packed_words, rows
 from qmc.errors import CapacityError, CostModelError
 from qmc.layer import Layer, Operand, Precision
@@ -72,7 +74,8 @@ class AnalyticalModel:
                 words = _operand_words(moved, operand, precision, psum_bits, level)
                 accesses[level.name][operand] = _accesses(words, nest, index)
         _check_capacity(layer, target, accesses)
-        return _cost(nest, accesses, precision)
+        networks_pj = network_energies(nest, precision, psum_bits)
+        return _cost(nest, accesses, networks_pj, precision)
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
@@ -141,7 +144,12 @@ def _check_capacity(
             raise CapacityError(layer.name, level.name, needed_bytes, available)
 
 
-def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], precision: Precision) -> Cost:
+def _cost(
+    nest: Nest,
+    accesses: dict[str, dict[Operand, Accesses]],
+    networks_pj: dict[str, float],
+    precision: Precision,
+) -> Cost:
     target = nest.target
     mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
     mac_cycles = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
@@ -154,6 +162,7 @@ def _cost(nest: Nest, accesses: dict[str, dict[Operand, Accesses]], precision: P
         cycles=cycles,
         bound=bound,
         utilization=nest.layer.macs * mac_cycles / (cycles * target.mac.instances),
+        networks_pj=networks_pj,
     )
 
 

@@ -38,7 +38,8 @@ class Cost:
         energy_pj: of the whole layer.
         cycles: the largest of the bounds.
         bound: what sets the cycles: "compute" or "<memory> read|write bandwidth".
-        energy_by_memory_pj: by memory name, and "mac" for compute, "leakage" where declared.
+        energy_by_memory_pj: by memory name, and "mac" for compute; where declared, "leakage" and
+            "<memory> network" for the wires below a memory.
         accesses: by memory name, then operand; only operands the memory keeps.
         utilization: used share of the MACs, 0 to 1.
     """
@@ -63,12 +64,15 @@ def total_cost(
     cycles: int,
     bound: str,
     utilization: float,
+    networks_pj: Dict[str, float] | None = None,
 ) -> Cost:
-    """Add up the energy of a layer: memories, compute and, where there is any, leakage."""
+    """Add up the energy of a layer: memories, compute and, where declared, networks and leakage."""
     energy = {
         name: sum(entry.energy_pj for entry in entries.values())
         for name, entries in accesses.items()
     }
+    for name, network_pj in (networks_pj or {}).items():
+        energy[f"{name} network"] = network_pj
     energy["mac"] = mac_pj
     if leakage_pj:
         energy["leakage"] = leakage_pj

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qmc.cost_models.nest import Nest
+from qmc.cost_models.receivers import distinct_along, distinct_receivers
 from qmc.cost_models.tiles import (
     Step,
     axis_of,
     box_sides,
-    distinct_receivers,
     step_counts,
     tile_steps,
     volume,
@@ -69,9 +69,10 @@ def forwarding(nest: Nest, outer: int, inner: int) -> Forwarding | None:
     total = volume(sides) + sum(
         step.elements * count for step, count in zip(steps, step_counts(steps), strict=True)
     )
-    others = tuple(loop for loop in nest.spatial_between(outer, inner) if loop not in block)
+    other_axes = distinct_receivers(nest, Operand.I, outer, inner)
+    other_axes //= distinct_along(nest, Operand.I, inner - 1)[block[0].spatial or ""]
     return Forwarding(
-        saved_reads=saved * distinct_receivers(nest.layer, Operand.I, others, tile),
+        saved_reads=saved * other_axes,
         from_outside=total - passed // len(offsets),
         between_neighbours=passed // nest.used_instances(inner),
     )

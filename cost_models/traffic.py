@@ -12,7 +12,8 @@ from itertools import pairwise
 
 from qmc.cost_models.forwarding import forwarding
 from qmc.cost_models.nest import Nest, product
-from qmc.cost_models.tiles import distinct_receivers, moved_elements, tile_elements
+from qmc.cost_models.receivers import distinct_receivers
+from qmc.cost_models.tiles import moved_elements, tile_elements
 from qmc.layer import REDUCTION, RELEVANT, Operand
 
 
@@ -61,10 +62,8 @@ def operand_traffic(
     holders = nest.holders(operand)
     result = {}
     for outer, inner in pairwise(holders):
-        served = _served(nest, operand, inner) * distinct_receivers(
-            nest.layer, operand, nest.spatial_between(outer, inner), nest.tile(inner)
-        )
-        arriving = 0 if outer == 0 else _served(nest, operand, outer)
+        served = exchanged(nest, operand, inner) * distinct_receivers(nest, operand, outer, inner)
+        arriving = 0 if outer == 0 else exchanged(nest, operand, outer)
         if operand is Operand.O:
             result[outer] = _output_traffic(nest, outer, served, arriving, first_fill)
         else:
@@ -87,7 +86,7 @@ def _forwarded(nest: Nest, traffic: dict[int, Traffic]) -> dict[int, Traffic]:
     return result
 
 
-def _served(nest: Nest, operand: Operand, index: int) -> int:
+def exchanged(nest: Nest, operand: Operand, index: int) -> int:
     """Elements exchanged between one instance of level ``index`` and the holder outside it.
 
     A MAC takes one element each cycle, also when it is the one of the cycle before.
@@ -102,14 +101,21 @@ def cycles_of_compute(nest: Nest) -> int:
     return product(loop for level in nest.temporal for loop in level)
 
 
+def distinct_outputs(nest: Nest, index: int) -> int:
+    """Output elements that one instance of level ``index`` ever sees."""
+    return tile_elements(nest.layer, Operand.O, nest.tile(index)) * product(
+        loop
+        for loop in nest.outer_loops(index)
+        if loop.spatial is None and loop.dim in RELEVANT[Operand.O]
+    )
+
+
 def _output_traffic(
     nest: Nest, index: int, updates: int, written_back: int, first_fill: FirstFill
 ) -> Traffic:
     outside = nest.outer_loops(index)
     tile = tile_elements(nest.layer, Operand.O, nest.tile(index))
-    distinct = tile * product(
-        loop for loop in outside if loop.spatial is None and loop.dim in RELEVANT[Operand.O]
-    )
+    distinct = distinct_outputs(nest, index)
     reduced_outside = any(loop.dim in REDUCTION for loop in outside)
     across_instances = any(loop.dim in REDUCTION and loop.spatial for loop in outside)
     skipped = distinct if first_fill is FirstFill.ELIDED else 0

@@ -14,7 +14,15 @@ import numba
 from qmc.cache import cache_folder
 
 #: Modules with compiled functions; they call each other.
-_KERNELS = ("nest_kernel.py", "nest_bounds.py", "branch_and_bound.py", "random_walk.py")
+_KERNELS = (
+    "nest_records.py",
+    "nest_geometry.py",
+    "nest_wires.py",
+    "nest_kernel.py",
+    "nest_bounds.py",
+    "branch_and_bound.py",
+    "random_walk.py",
+)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

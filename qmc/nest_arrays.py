@@ -16,7 +16,7 @@ from qmc.mapping import Keep
 from qmc.mapspace import DIMS, Block, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import CHOICES, MAX_DIVISORS, Choices
 from qmc.nest_kernel import DENSE, PLANES, PROBLEM, SINGLE, WORDS, Ints, Problem
-from qmc.targets.target import MemoryLevel, Packing, Target
+from qmc.targets.target import MemoryLevel, Packing, Target, Topology
 
 _PACKING = {
     Packing.WORDS: WORDS,
@@ -76,12 +76,25 @@ def build_problem(
     problem["bandwidth"][:count] = [
         [m.read_bandwidth or np.inf, m.write_bandwidth or np.inf] for m in memories
     ]
+    _set_networks(problem, memories)
     mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
     problem["mac_pj"] = layer.macs * mac_pj
     problem["mac_cycles"] = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
     return problem
+
+
+def _set_networks(problem: Problem, memories: tuple[MemoryLevel, ...]) -> None:
+    problem["bus"] = -1
+    for level, memory in enumerate(memories):
+        problem["fan_out"][level] = memory.fanout_x, memory.fanout_y
+        if memory.network is not None:
+            problem["networks"] += 1
+            problem["bus"][level] = memory.network.topology is Topology.BUS
+            problem["hop_pj"][level] = memory.network.hop_x_pj, memory.network.hop_y_pj
+            problem["receiver_pj"][level] = memory.network.receiver_pj
+            problem["add_pj"][level] = memory.network.add_pj
 
 
 def _stored_bits(memory: MemoryLevel, precision: Precision) -> list[int]:

@@ -18,7 +18,7 @@ from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
 
 #: Raise with every change of the cost rules, the map space or the search: older entries are void.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

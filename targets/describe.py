@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from qmc.layer import LoopDim, Operand
-from qmc.targets.target import ALL_REMAINING, LoopConstraint, MemoryLevel, Target
+from qmc.targets.target import ALL_REMAINING, LoopConstraint, MemoryLevel, Network, Target
 
 _DIMS = tuple(dim for dim in LoopDim if dim is not LoopDim.G)
 _WIDTH = 100
@@ -53,6 +53,7 @@ def _memory_data(level: MemoryLevel) -> dict[str, Any]:
         "keep": sorted(operand.value for operand in level.keep),
         "bypass": sorted(operand.value for operand in level.bypass),
         "fanout": {"x": level.fanout_x, "y": level.fanout_y},
+        "network": None if level.network is None else _network_data(level.network),
         "energy_pj": {
             "read": level.read_pj,
             "fill": level.fill_pj,
@@ -65,6 +66,15 @@ def _memory_data(level: MemoryLevel) -> dict[str, Any]:
             "x": constraint_in_words(level.spatial_x),
             "y": constraint_in_words(level.spatial_y),
         },
+    }
+
+
+def _network_data(network: Network) -> dict[str, Any]:
+    return {
+        "topology": network.topology.value,
+        "hop_pj_per_bit": {"x": network.hop_x_pj, "y": network.hop_y_pj},
+        "receiver_pj_per_bit": network.receiver_pj,
+        "add_pj": network.add_pj,
     }
 
 
@@ -176,10 +186,32 @@ def _energies(target: Target) -> list[str]:
             f"{level.update_pj:10.8g}  {level.leakage_pj:10.8g}"
         )
     lines.append(f"{target.mac.name:{width}}  {target.mac.energy_pj:10.8g} per multiply-accumulate")
+    for level in target.memories:
+        if level.network is not None:
+            lines.append(f"{level.name} network: {_network_in_words(level)}")
     for entry in target.mac.energy_by_width:
         widths = f"up to w{entry.weight_bits}a{entry.input_bits}"
         lines.append(f"{'':{width}}  {entry.energy_pj:10.8g} {widths}")
     return lines
+
+
+def _network_in_words(level: MemoryLevel) -> str:
+    network = level.network
+    assert network is not None
+    hops = [
+        f"{pj:g} per bit and hop along {axis}"
+        for axis, size, pj in (
+            ("x", level.fanout_x, network.hop_x_pj),
+            ("y", level.fanout_y, network.hop_y_pj),
+        )
+        if size > 1
+    ]
+    parts = [network.topology.value, *hops]
+    if network.receiver_pj:
+        parts.append(f"{network.receiver_pj:g} per bit and receiver")
+    if network.add_pj:
+        parts.append(f"{network.add_pj:g} per addition on the way")
+    return ", ".join(parts)
 
 
 def _throughput(target: Target) -> list[str]:

@@ -16,6 +16,7 @@ from qmc.targets.schema import (
     ConstraintSpec,
     MacSpec,
     MemorySpec,
+    NetworkSpec,
     TargetSpec,
     dim_of,
 )
@@ -25,8 +26,10 @@ from qmc.targets.target import (
     LoopConstraint,
     MacArray,
     MemoryLevel,
+    Network,
     Packing,
     Target,
+    Topology,
     WidthCycles,
     WidthEnergy,
 )
@@ -192,6 +195,17 @@ def _memory(spec: MemorySpec, instances: int) -> MemoryLevel:
         spatial_y=_constraint(spec.fanout.y),
         buffering=spec.buffering,
         store_bits={Operand(name): bits for name, bits in spec.store_bits.items()},
+        network=None if spec.network is None else _network(spec.network),
+    )
+
+
+def _network(spec: NetworkSpec) -> Network:
+    return Network(
+        topology=Topology(spec.topology),
+        hop_x_pj=spec.hop_pj_per_bit.x,
+        hop_y_pj=spec.hop_pj_per_bit.y,
+        receiver_pj=spec.receiver_pj_per_bit,
+        add_pj=spec.add_pj,
     )
 
 

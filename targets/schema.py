@@ -110,6 +110,22 @@ class BandwidthSpec(_Model):
     write: _Bandwidth = "unlimited"
 
 
+class HopSpec(_Model):
+    """Energy to move a bit to the neighbour along an axis, pJ."""
+
+    x: _Energy = 0.0
+    y: _Energy = 0.0
+
+
+class NetworkSpec(_Model):
+    """Wires between a memory and the instances right below it."""
+
+    topology: Literal["bus", "mesh"]
+    hop_pj_per_bit: HopSpec = HopSpec()
+    receiver_pj_per_bit: _Energy = 0.0
+    add_pj: _Energy = 0.0
+
+
 class MemorySpec(_Model):
     """One memory of the hierarchy."""
 
@@ -128,6 +144,7 @@ class MemorySpec(_Model):
     cluster: _Count = 1
     temporal: ConstraintSpec = ConstraintSpec()
     fanout: FanoutSpec = FanoutSpec()
+    network: NetworkSpec | None = None
     source: str | None = None
 
     @field_validator("keep", "bypass", mode="before")
@@ -145,6 +162,8 @@ class MemorySpec(_Model):
         for name in self.store_bits:
             if name in self.bypass:
                 raise ValueError(f"store_bits.{name} is given, but {name} bypasses this memory")
+        if self.network is not None and self.fanout.x.size * self.fanout.y.size == 1:
+            raise ValueError("a network needs more than one instance below; fanout gives one")
         if self.depth_words != "unlimited" and self.depth_words < self.buffering:
             raise ValueError(f"buffering of {self.buffering} tiles needs as many words at least")
         return self

@@ -39,6 +39,31 @@ class LoopConstraint:
     order: tuple[LoopDim, ...] = ()
 
 
+class Topology(StrEnum):
+    """How the wires of one axis of a fan-out lie."""
+
+    BUS = "bus"  # one wire along the whole axis: every transfer drives all of it
+    MESH = "mesh"  # links from neighbour to neighbour: a transfer drives those on its way
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Wires between a memory and the instances right below it; docs/cost-model.md has the rule.
+
+    Attributes:
+        topology: of both axes.
+        hop_x_pj, hop_y_pj: to move a bit from one instance to its neighbour along the axis.
+        receiver_pj: per bit at every instance that takes it (a multicast controller, a router).
+        add_pj: to add two outputs that meet on their way out.
+    """
+
+    topology: Topology
+    hop_x_pj: float
+    hop_y_pj: float
+    receiver_pj: float
+    add_pj: float
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryLevel:
     """One memory of the hierarchy.
@@ -60,6 +85,7 @@ class MemoryLevel:
         buffering: copies of a tile that lie in it at once (2: one is filled while the other is
             read); ``depth_words`` is what one copy can take.
         store_bits: width of the entries it stores an operand in, where that is not the layer's.
+        network: wires to the instances below; None where they cost nothing.
     """
 
     name: str
@@ -84,6 +110,7 @@ class MemoryLevel:
     spatial_y: LoopConstraint
     buffering: int = 1
     store_bits: Mapping[Operand, int] = field(default_factory=dict)
+    network: Network | None = None
 
     def stored_bits(self, operand: Operand, bits: int) -> int:
         """Bits that an element of ``bits`` bits takes up here: whole entries where declared."""

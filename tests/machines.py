@@ -10,8 +10,10 @@ from qmc.targets.target import (
     LoopConstraint,
     MacArray,
     MemoryLevel,
+    Network,
     Packing,
     Target,
+    Topology,
     WidthCycles,
 )
 
@@ -96,7 +98,19 @@ def _memory(rng: random.Random, level: int, instances: int, x: int, y: int) -> M
     if rng.random() < 0.3:
         stored = rng.sample(list(Operand), rng.randint(1, 3))
         memory = replace(memory, store_bits={operand: rng.choice([3, 8, 12]) for operand in stored})
+    if x * y > 1 and rng.random() < 0.4:
+        memory = replace(memory, network=_network(rng))
     return memory
+
+
+def _network(rng: random.Random) -> Network:
+    return Network(
+        rng.choice(list(Topology)),
+        rng.choice([0.0, 0.1, 0.7]),
+        rng.choice([0.1, 0.3]),
+        rng.choice([0.0, 0.05]),
+        rng.choice([0.0, 0.4]),
+    )
 
 
 def _temporal(rng: random.Random) -> LoopConstraint:

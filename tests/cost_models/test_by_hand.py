@@ -11,12 +11,16 @@ from dataclasses import replace
 
 import pytest
 
-from qmc.targets.target import Packing
-from tests.cost_models.machines import machine
+from qmc.layer import Layer, LoopBounds, Op
+from qmc.layer import LoopDim as D
+from qmc.mapping import Keep, Loop, Mapping
+from qmc.targets.target import Network, Packing, Topology
+from tests.cost_models.machines import machine, memory
 from tests.cost_models.test_analytical import (
     BITS,
     BUFFER,
     MAIN,
+    MAPPING,
     REGISTER,
     I,
     O,
@@ -55,3 +59,85 @@ def test_store_bits_wider_elements_take_several_entries() -> None:
     cost = evaluate(target=machine(MAIN, narrow, REGISTER), bits=replace(BITS, output_bits=8))
     # A partial sum of 16 bits takes two entries, 24 bits: 40 x 24 / 16; a finished output one: 12.
     assert words(cost.accesses["buffer"][O]) == (60, 0, 60 + 6, 12, 1)
+
+
+def network_pj(network: Network, **changes: object) -> float:
+    """Energy of a network below the buffer."""
+    wired = replace(BUFFER, network=network, depth_words=None)
+    cost = evaluate(target=machine(MAIN, replace(wired, **changes), REGISTER))
+    return cost.energy_by_memory_pj["buffer network"]
+
+
+def test_mesh_multicast_passes_all_lanes_and_unicast_goes_to_each() -> None:
+    # Two lanes along x. An input is shared: 2 hops. A weight each: 1 + 2 hops; outputs too.
+    # Weights cross 6 times (fills), 4 bits; inputs in all 24 steps, 8 bits.
+    # Outputs: 48 updates, of which 40 cross twice at 16 bits and 8 once at 8 bits: 28 on average.
+    bits_times_hops = 6 * 4 * 3 + 24 * 8 * 2 + 24 * 28 * 3
+    assert network_pj(Network(Topology.MESH, 0.01, 0.0, 0.0, 0.0)) == pytest.approx(
+        0.01 * bits_times_hops
+    )
+    # Either way two lanes take what is sent.
+    delivered = (6 * 4 + 24 * 8 + 24 * 28) * 2
+    assert network_pj(Network(Topology.MESH, 0.0, 0.0, 0.005, 0.0)) == pytest.approx(
+        0.005 * delivered
+    )
+    both = network_pj(Network(Topology.MESH, 0.01, 0.0, 0.005, 0.0))
+    assert both == pytest.approx(33.6)  # the page's
+
+
+def test_bus_drives_all_four_lanes_for_every_word() -> None:
+    # A bus of four, two lanes in use: 4 hops for a shared input, 4 + 4 for two weights or outputs.
+    found = network_pj(Network(Topology.BUS, 0.01, 0.0, 0.0, 0.0), fanout_x=4)
+    assert found == pytest.approx(0.01 * (6 * 4 * 8 + 24 * 8 * 4 + 24 * 28 * 8))
+
+
+def test_wires_along_both_axes_with_outputs_added_up_on_the_way() -> None:
+    """K along x (2), R along y (3): six lanes; C and P in time, 8 steps."""
+    wires = Network(Topology.MESH, hop_x_pj=1.0, hop_y_pj=10.0, receiver_pj=0.0, add_pj=100.0)
+    buffer = replace(BUFFER, network=wires, fanout_y=3, depth_words=None)
+    loops = (
+        Loop(D.C, 2, "main"),
+        Loop(D.P, 4, "buffer"),
+        Loop(D.K, 2, "buffer", "x"),
+        Loop(D.R, 3, "buffer", "y"),
+    )
+    cost = evaluate(replace(MAPPING, loops=loops), machine(MAIN, buffer, REGISTER))
+    # W: each lane its own, g = 2 and 3: 3 rows x (1 + 2) hops along x, 2 columns x (1 + 2 + 3).
+    # A register is filled twice (C), 4 bits.
+    weights = 2 * 4 * (9 * 1 + 12 * 10)
+    # I: the columns share, g = 1 and 3: 3 rows x 2 hops, 2 columns x (1 + 2 + 3); 8 steps, 8 bits.
+    inputs = 8 * 8 * (6 * 1 + 12 * 10)
+    # O: a column adds up, g = 2 and 1: 1 x (1 + 2) hops, 2 columns x 3; four additions a step.
+    # 16 updates at the buffer, 8 finished; those are sums of 16 bits until the last addition:
+    # (8 x 16 + 8 x 16 + 8 x 16) / 16 = 24 bits.
+    outputs = 8 * (24 * (3 * 1 + 6 * 10) + 4 * 100)
+    assert cost.energy_by_memory_pj["buffer network"] == pytest.approx(weights + inputs + outputs)
+    assert cost.energy_pj == pytest.approx(sum(cost.energy_by_memory_pj.values()))
+
+
+def test_bypassed_memory_is_passed_and_its_network_crossed() -> None:
+    """Weights go from main memory past the buffer: both networks carry them."""
+    wires = Network(Topology.MESH, 0.01, 0.0, 0.0, 0.0)
+    main = replace(MAIN, network=wires, fanout_x=3)
+    cost = evaluate(target=machine(main, BUFFER, REGISTER))
+    # One of three buffers is used: one hop. 12 weights of 4 bits go by it to two registers; it
+    # takes 12 inputs of 8 bits, and gives back 8 finished outputs of 8 bits.
+    assert cost.energy_by_memory_pj["main network"] == pytest.approx(
+        0.01 * (12 * 4 + 12 * 8 + 8 * 8)
+    )
+
+
+def test_instances_inside_bypassed_loops_do_not_share_windows() -> None:
+    """P and R along x; the loop in time below steps P by one, so no two lanes start alike."""
+    layer = Layer("windows", Op.CONV, ("x",), "y", LoopBounds(P=4, R=2))
+    target = machine(memory("main", fanout_x=4), memory("middle"), memory("local"))
+    loops = (
+        Loop(D.P, 2, "main", "x"),
+        Loop(D.R, 2, "main", "x"),
+        Loop(D.P, 2, "middle"),
+    )
+    everything = frozenset({W, I, O})
+    keep = (Keep("main", everything), Keep("middle", frozenset()), Keep("local", everything))
+    cost = evaluate(Mapping(loops, keep), target, layer=layer)
+    # Rows 2 p + t + r of lanes (p, r): 0 1 2 3, then 1 2 3 4: four different ones in both steps.
+    assert cost.accesses["main"][I].reads == 8

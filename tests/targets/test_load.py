@@ -13,8 +13,10 @@ from qmc.errors import TargetError
 from qmc.layer import LoopDim, Operand
 from qmc.targets import (
     ALL_REMAINING,
+    Network,
     Packing,
     Target,
+    Topology,
     check_target,
     list_targets,
     load_target,
@@ -182,6 +184,20 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ("memories.1.store_bits", {"W": 8}, r"store_bits\.W is given, but W bypasses"),
         ("memories.1.store_bits", 8, r"store_bits: found 8; allowed: keys and values"),
         ("memories.1.store_bit", 8, r"found 'store_bit'; .*nearest: store_bits"),
+        ("memories.0.network", {"topology": "ring"}, r"topology: found 'ring'; .*'bus' or 'mesh'"),
+        ("memories.0.network", {"add_pj": 1}, r"network\.topology: found 'nothing'; .*required"),
+        ("memories.0.network", "mesh", r"network: found 'mesh'; allowed: keys and values"),
+        (
+            "memories.0.network",
+            {"topology": "bus", "hop_pj": 1},
+            r"network\.hop_pj: found 'hop_pj'; .*nearest: hop_pj_per_bit",
+        ),
+        (
+            "memories.0.network",
+            {"topology": "bus", "hop_pj_per_bit": {"x": -1}},
+            r"network\.hop_pj_per_bit\.x: found -1; .*at least 0",
+        ),
+        ("memories.1.network", {"topology": "bus"}, r"network needs more than one instance below"),
         ("memories.1.keep", ["W", "X"], r"keep\[1\]: found 'X'; .*'W'.*'O'"),
         ("memories.1.bypass", ["O"], r"memories\[1\]: found.*'local'.*O is in keep and in bypass"),
         ("memories.1.keep", ["O", "O"], r"keep names 'O' twice"),
@@ -268,6 +284,28 @@ def test_variant_changes_only_what_it_names(tmp_path: Path) -> None:
     assert (buffer.depth_words, buffer.read_pj, buffer.fill_pj) == (16384, 100.0, 182.7858)
     same = [level for level in variant.memories if level.name != "GlobalBuffer"]
     assert same == [level for level in base.memories if level.name != "GlobalBuffer"]
+
+
+def test_variant_can_add_and_change_networks_and_stored_widths(tmp_path: Path) -> None:
+    text = (
+        "extends: {}\nname: {}\nmemories:\n  - {{name: GlobalBuffer, network: {}}}\n"
+        "  - {{name: PEAccuBuffer, store_bits: {}}}\n"
+    )
+    mesh = "{topology: mesh, hop_pj_per_bit: {x: 0.02, y: 0.03}, add_pj: 0.5}"
+    write(tmp_path, text.format("simba", "wired", mesh, "{O: 24}"), "wired.yaml")
+    bus = "{topology: bus, hop_pj_per_bit: {y: 0.01}}"
+    variant = extend(tmp_path, text.format("wired.yaml", "bused", bus, "{O: 20}"))
+    network = Network(Topology.BUS, 0.02, 0.01, 0.0, 0.5)
+    assert variant.memory("GlobalBuffer").network == network
+    assert variant.memory("PEAccuBuffer").store_bits == {Operand.O: 20}
+    text = describe_target(variant)
+    assert "GlobalBuffer network: bus, 0.02 per bit and hop along x" in text
+    assert "0.5 per addition on the way" in text
+    assert "O stored in 20 bits" in text
+    data = {entry["name"]: entry for entry in target_to_data(variant)["memories"]}
+    assert data["GlobalBuffer"]["network"]["hop_pj_per_bit"] == {"x": 0.02, "y": 0.01}
+    assert data["PEAccuBuffer"]["store_bits"] == {"O": 20}
+    assert data["DRAM"]["network"] is None
 
 
 def test_variant_of_a_file_beside_it_loads(tmp_path: Path) -> None:

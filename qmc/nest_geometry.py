@@ -1,0 +1,174 @@
+"""Tiles on flat arrays: their size, what moves when a loop steps, who shares them. Compiled.
+
+The same rules as :mod:`qmc.cost_models.tiles` and :mod:`qmc.cost_models.receivers`.
+"""
+
+# mypy: disable-error-code="no-any-return"
+# Fields of structured arrays have no static types.
+
+from __future__ import annotations
+
+from qmc.jit import compiled
+from qmc.nest_records import C, G, I, Ints, K, N, Nest, O, P, Problem, Q, R, S, W
+
+
+@compiled
+def window_height(problem: Problem, tile: Ints) -> int:
+    """Rows of I under a tile."""
+    return (tile[P] - 1) * problem.window[0] + (tile[R] - 1) * problem.window[1] + 1
+
+
+@compiled
+def window_width(problem: Problem, tile: Ints) -> int:
+    """Columns of I under a tile."""
+    return (tile[Q] - 1) * problem.window[2] + (tile[S] - 1) * problem.window[3] + 1
+
+
+@compiled
+def tile_elements(problem: Problem, operand: int, tile: Ints) -> int:
+    """Elements of an operand's box."""
+    if operand == W:
+        return tile[G] * tile[K] * tile[C] * tile[R] * tile[S]
+    if operand == O:
+        return tile[N] * tile[G] * tile[K] * tile[P] * tile[Q]
+    depth = tile[N] * tile[G] * tile[C]
+    return depth * window_height(problem, tile) * window_width(problem, tile)
+
+
+@compiled
+def distinct_outputs(problem: Problem, nest: Nest, level: int) -> int:
+    """Output elements that one instance of ``level`` ever sees."""
+    distinct = tile_elements(problem, O, nest.tile[level])
+    for row in range(nest.loop_count[level]):
+        if problem.relevant[O, nest.loops[row, 0]]:
+            distinct *= nest.loops[row, 1]
+    return distinct
+
+
+@compiled
+def moved_elements(problem: Problem, nest: Nest, operand: int, level: int) -> int:
+    """Elements that reach one instance of ``level`` over the run."""
+    if operand == I:
+        return _moved_inputs(problem, nest, level)
+    visits = nest.steps[level]
+    for row in range(nest.loop_count[level] - 1, -1, -1):
+        if problem.relevant[operand, nest.loops[row, 0]]:
+            break
+        visits //= nest.loops[row, 1]
+    return tile_elements(problem, operand, nest.tile[level]) * visits
+
+
+@compiled
+def _moved_inputs(problem: Problem, nest: Nest, level: int) -> int:
+    """The same for I, whose boxes overlap: only what the previous box did not cover is moved."""
+    tile = nest.tile[level]
+    height, width = window_height(problem, tile), window_width(problem, tile)
+    depth = tile[N] * tile[G] * tile[C]
+    volume = depth * height * width
+    total = volume
+    down, right, elsewhere = 0, 0, False  # where the loops inside stand when the next one steps
+    direction = 0
+    outside = nest.steps[level]
+    last = nest.loop_count[level] - 1
+    for row in range(last, -1, -1):
+        dim, extent, reach = nest.loops[row, 0], nest.loops[row, 1], nest.loops[row, 2]
+        outside //= extent
+        step_down, step_right = _window_step(problem, dim, reach)
+        move_down, move_right = step_down - down, step_right - right
+        down += step_down
+        right += step_right
+        elsewhere = elsewhere or dim == N or dim == G or dim == C
+        charge, slide = _charge(depth, height, width, move_down, move_right, elsewhere)
+        if row == last:
+            direction = slide
+        elif charge > 0 and direction != 0 and slide != direction:
+            charge = volume
+        total += charge * (extent - 1) * outside
+    return total
+
+
+@compiled
+def _window_step(problem: Problem, dim: int, reach: int) -> tuple[int, int]:
+    """Rows and columns that I's box moves when ``dim`` steps by ``reach``."""
+    if dim == P:
+        return problem.window[0] * reach, 0
+    if dim == R:
+        return problem.window[1] * reach, 0
+    if dim == Q:
+        return 0, problem.window[2] * reach
+    if dim == S:
+        return 0, problem.window[3] * reach
+    return 0, 0
+
+
+@compiled
+def _charge(
+    depth: int, height: int, width: int, down: int, right: int, elsewhere: bool
+) -> tuple[int, int]:
+    """Elements of a moved box outside the old one; axis and sign of the move if both overlap."""
+    if not elsewhere and down == 0 and right == 0:
+        return 0, 0
+    if elsewhere or (down != 0 and right != 0) or abs(down) >= height or abs(right) >= width:
+        return depth * height * width, 0
+    if down != 0:
+        return depth * width * abs(down), (1 if down > 0 else -1)
+    return depth * height * abs(right), (2 if right > 0 else -2)
+
+
+@compiled
+def distinct_receivers(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -> int:
+    """Instances of ``inner`` below one of ``outer`` that need different data at once."""
+    count = 1
+    for level in range(outer, inner):
+        for axis in range(1, 3):
+            count *= distinct_along(problem, nest, operand, level, axis)
+    return count
+
+
+@compiled
+def distinct_along(problem: Problem, nest: Nest, operand: int, level: int, axis: int) -> int:
+    """Different tiles along one axis of the fan-out below ``level``."""
+    count = 1
+    for dim in range(8):
+        if problem.relevant[operand, dim]:
+            count *= nest.factors[level, axis, dim]
+    if operand == I:
+        count = _share_windows(problem, nest, level, axis, count)
+    return count
+
+
+@compiled
+def _share_windows(problem: Problem, nest: Nest, level: int, axis: int, count: int) -> int:
+    """Instances along one axis whose windows start at the same place share them."""
+    factors = nest.factors[level, axis]
+    for outputs, taps, at in ((P, R, 0), (Q, S, 2)):
+        if factors[outputs] > 1 and factors[taps] > 1:
+            inside = nest.tile[level + 1]
+            reach_p, reach_r = inside[outputs], inside[taps]
+            if axis == 1:  # the y axis lies inside the x axis
+                reach_p *= nest.factors[level, 2, outputs]
+                reach_r *= nest.factors[level, 2, taps]
+            a, b = problem.window[at] * reach_p, problem.window[at + 1] * reach_r
+            count //= factors[outputs] * factors[taps]
+            count *= distinct_sums(a, factors[outputs], b, factors[taps])
+    return count
+
+
+@compiled
+def distinct_sums(a: int, n: int, b: int, m: int) -> int:
+    """Number of different values of a*i + b*j for i < n, j < m."""
+    x, y = a, b
+    while y:
+        x, y = y, x % y
+    shared = max(0, n - b // x) * max(0, m - a // x)
+    return n * m - shared
+
+
+@compiled
+def reduced_in_space(nest: Nest, level: int) -> bool:
+    """Whether instances of ``level`` add up the same outputs with others."""
+    for outer in range(level):
+        for dim in (C, R, S):
+            if nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim] > 1:
+                return True
+    return False

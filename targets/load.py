@@ -21,6 +21,7 @@ from qmc.targets.schema import (
     dim_of,
 )
 from qmc.targets.schema_errors import all_errors
+from qmc.targets.system_caches import fill_caches
 from qmc.targets.target import (
     ALL_REMAINING,
     LoopConstraint,
@@ -51,7 +52,7 @@ def load_target(name_or_path: str | Path) -> Target:
         TargetError: unknown name, unreadable file, or a description that breaks the schema.
     """
     path = find_target(name_or_path)
-    data, digest = _read_extended(path, ())
+    data, digest = _read_description(path)
     try:
         spec = TargetSpec.model_validate(data)
     except ValidationError as error:
@@ -67,7 +68,7 @@ def check_target(name_or_path: str | Path) -> tuple[str, ...]:
         TargetError: there is no such file, or it is no plain YAML, so that nothing can be checked.
     """
     path = find_target(name_or_path)
-    data, _ = _read_extended(path, ())
+    data, _ = _read_description(path)
     try:
         TargetSpec.model_validate(data)
     except ValidationError as error:
@@ -93,6 +94,15 @@ def find_target(name_or_path: str | Path) -> Path:
     near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)
     hint = f"; nearest: {near[0]}" if near else ""
     raise TargetError("--target", "name", text, f"{', '.join(known)}, or a YAML file{hint}")
+
+
+def _read_description(path: Path) -> tuple[dict[str, Any], str]:
+    """A whole description, and the sha256 of all that it was read from."""
+    data, digest = _read_extended(path, ())
+    data, found = fill_caches(path, data)
+    if found:
+        digest = hashlib.sha256(f"{digest} {found}".encode()).hexdigest()
+    return data, digest
 
 
 def _read_extended(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], str]:

@@ -45,6 +45,10 @@ JsonOption = Annotated[
 ]
 OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
 MapperOption = Annotated[Mapper, typer.Option(help="Exact search, or the random baseline.")]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Seconds for all searches together; default: a number of steps."),
+]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 BuildArgument = Annotated[Path, typer.Argument(help="Folder made by qmc compile.")]
@@ -123,6 +127,7 @@ def compile_command(
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    budget: BudgetOption = None,
     rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
     max_drop: Annotated[
@@ -154,6 +159,7 @@ def compile_command(
         calibration=calibration,
         optimize=optimize,
         mapper=mapper,
+        budget_seconds=budget,
         rounding=rounding,
         equalize=equalize,
         max_drop=max_drop,
@@ -178,11 +184,19 @@ def map_command(
     *,
     target: TargetOption,
     layer: Annotated[
-        str | None, typer.Option(help='For example "C=32 K=64 P=56 Q=56 R=3 S=3 stride=1".')
+        str | None,
+        typer.Option(help='"C=32 K=64 P=56 Q=56 R=3 S=3 stride=1", or a layer\'s name in MODEL.'),
     ] = None,
     bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    budget: BudgetOption = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Only mappings of at most 1.5ms, or 20000cycles.")
+    ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="The layer's (energy, cycles) Pareto set.")
+    ] = False,
     psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
     first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
     seed: SeedOption = 0,
@@ -194,17 +208,16 @@ def map_command(
     from qmc.pricing import SearchSettings
     from qmc.progress import Stages
 
-    if (model is None) == (layer is None):
-        raise QmcError("map: give either a model or --layer")
     rules = mapping_command.cost_rules(psum, first_fill)
-    settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs())
-    if layer is not None:
-        entry = mapping_command.map_layer(layer, bits, target, settings)
-        _show(entry, as_json, _print_layer)
-    if model is not None:
-        with Stages(Console(stderr=True)).stage("search mappings") as tick:
-            found = mapping_command.map_model(model, bits, target, settings, tick)
-        _show(found, as_json, _print_build)
+    settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
+    work = mapping_command.Work(model, layer, bits, target, max_latency)
+    with Stages(Console(stderr=True)).stage("search mappings") as tick:
+        if pareto:
+            _show(mapping_command.map_front(work, settings), as_json, _print_front)
+        elif layer is not None:
+            _show(mapping_command.map_layer(work, settings), as_json, _print_layer)
+        else:
+            _show(mapping_command.map_model(work, settings, tick), as_json, _print_build)
 
 
 @app.command()
@@ -356,6 +369,12 @@ def _print_layer(data: dict[str, Any], console: Console) -> None:
     from qmc.console import print_layer
 
     print_layer(data, console)
+
+
+def _print_front(data: dict[str, Any], console: Console) -> None:
+    from qmc.console import print_front
+
+    print_front(data, console)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,11 @@ def price_network(
         NoMappingError: a layer does not fit the machine.
     """
     settings = SearchSettings(
-        objective=options.optimize, mapper=options.mapper, seed=options.seed, jobs=options.jobs
+        objective=options.optimize,
+        mapper=options.mapper,
+        seed=options.seed,
+        jobs=options.jobs,
+        budget_seconds=options.budget_seconds,
     )
     work = [(layer, layer_precision(layer, scheme, target)) for layer in network.layers]
     return price_layers(work, target, settings, tick)
@@ -215,7 +219,7 @@ def build_report(
     accuracy: Accuracy | None,
 ) -> dict[str, Any]:
     """The object of report.json."""
-    layers = [one.entry(target) for one in priced]
+    layers = [one.entry(target, options.optimize) for one in priced]
     measured = {
         "flash_bytes": program.flash_bytes,
         "weight_bytes": program.weight_bytes,
@@ -226,7 +230,7 @@ def build_report(
         "images": accuracy.images if accuracy else 0,
     }
     return {
-        "network": report.network_entry(network.name, layers, target, measured),
+        "network": report.network_entry(network.name, layers, target, measured, options.optimize),
         "layers": layers,
         "target": report.target_entry(target),
         "objective": options.optimize.value,

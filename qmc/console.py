@@ -106,6 +106,36 @@ def print_layer(entry: Json, console: Console) -> None:
         console.print(_against(entry["against"]))
 
 
+def print_front(front: Json, console: Console) -> None:
+    """The Pareto set of a layer: one line per point, from least energy to fewest cycles."""
+    points = front["points"]
+    title = f"{printable(front['layer'])}: energy and latency, modelled"
+    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+    for name in ("µJ", "", "Cycles", "", "ms", "EDP pJ·cycle", "Util"):
+        table.add_column(name, justify="right")
+    table.add_column("Bound")
+    table.add_column("")
+    for point in points:
+        energy, cycles = point["energy_pj"], point["cycles"]
+        table.add_row(
+            f"{energy / 1e6:,.4f}",
+            f"+{100 * (energy / points[0]['energy_pj'] - 1):.2f} %",
+            f"{cycles:,}",
+            f"+{100 * (cycles / points[-1]['cycles'] - 1):.1f} %",
+            f"{1e3 * cycles / front['target']['clock_hz']:.4f}",
+            f"{point['edp_pj_cycles']:.4e}",
+            f"{100 * point['utilization']:.0f}%",
+            point["bound"],
+            _proof(point["certificate"]),
+        )
+    console.print(table)
+
+
+def _proof(certificate: Json) -> str:
+    """Whether a mapping is proved best, or how far it may be from that."""
+    return "proved" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g} %"
+
+
 def _energy_bars(entry: Json) -> Table:
     table = Table("Memory", "pJ", "%", "", title="Energy by memory", box=None, pad_edge=False)
     for memory, energy in entry["energy_by_memory_pj"].items():

@@ -1,4 +1,4 @@
-"""Layers and widths as users type them: ``C=32 K=64 P=56 Q=56 R=3 S=3 stride=1``, ``w4a8o8``."""
+"""Layers, widths and latencies as users type them: ``C=32 K=64 R=3``, ``w4a8o8``, ``1.5ms``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _SIZES = ("N", "C", "K", "P", "Q", "R", "S", "groups")
 _PAIRS = ("stride", "dilation")
 _BITS = re.compile(r"w(\d+)a(\d+)(?:o(\d+))?(?:p(\d+))?")
 _LARGEST = 1 << 24
+_LATENCY = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|cycles)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_layer(text: str, name: str = "layer") -> Layer:
@@ -110,3 +112,22 @@ def parse_bits(text: str, psum_bits: int = ACCUMULATOR_BITS) -> Precision:
         output_bits=inputs if output is None else output,
         psum_bits=psum_bits if psum is None else psum,
     )
+
+
+def parse_latency(text: str, clock_hz: float) -> int:
+    """Whole cycles that fit into ``1.5ms`` or ``20000cycles`` at a clock.
+
+    Raises:
+        DataError: another form, or less than one cycle.
+    """
+    match = _LATENCY.fullmatch(text.strip().lower().replace("μ", "µ"))
+    if match is None:
+        raise DataError(
+            f"--max-latency: found '{text}'; allowed: a number with ns, us, ms, s or cycles"
+        )
+    number, unit = float(match[1]), match[2]
+    # 1.1 ms at 1 GHz are 1,100,000 cycles although the product of the floats is a little less.
+    cycles = number if unit == "cycles" else number * _SECONDS[unit] * clock_hz * (1 + 1e-12)
+    if cycles < 1:
+        raise DataError(f"--max-latency: found '{text}', less than a cycle; allowed: 1 cycle up")
+    return int(cycles)

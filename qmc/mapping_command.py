@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +13,15 @@ from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import DataError, QmcError
 from qmc.frontend import load_network
-from qmc.layer_text import parse_bits, parse_layer
+from qmc.layer import Layer
+from qmc.layer_text import parse_bits, parse_latency, parse_layer
 from qmc.mapping_text import mapping_to_data, nest_text, read_mapping_data
+from qmc.network import Network
+from qmc.pareto import front
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
+from qmc.schedule import Task, mapped, search_all
+from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
 from qmc.yaml_input import read_yaml
@@ -34,32 +41,102 @@ def cost_rules(psum: str, first_fill: str) -> AnalyticalModel:
     )
 
 
-def map_layer(text: str, bits: str, target: str, settings: SearchSettings) -> Json:
-    """Search one layer given as ``C=32 K=64 P=56 ...``; an entry of ``layers``, with its nest."""
-    machine = load_target(target)
-    layer = parse_layer(text)
-    (priced,) = price_layers([(layer, parse_bits(bits, machine.psum_bits))], machine, settings)
-    return _with_nest(priced, machine)
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What ``qmc map`` is asked to map, as typed.
+
+    Attributes:
+        model: ONNX file; None: ``layer`` is the text of one.
+        layer: ``C=32 K=64 P=56 ...``, or the name of a layer of the model; None: all its layers.
+        bits: widths, ``w4a8o8``.
+        target: machine.
+        max_latency: ``1.5ms`` or ``20000cycles``; None is no limit.
+    """
+
+    model: Path | None
+    layer: str | None
+    bits: str
+    target: str
+    max_latency: str | None = None
 
 
-def map_model(
-    model: Path, bits: str, target: str, settings: SearchSettings, tick: Tick = no_tick
-) -> Json:
+def map_layer(work: Work, settings: SearchSettings) -> Json:
+    """Search one layer; an entry of ``layers``, with its nest."""
+    machine, settings = _machine(work, settings)
+    pair = _one_layer(work), parse_bits(work.bits, machine.psum_bits)
+    (priced,) = price_layers([pair], machine, settings)
+    return _with_nest(priced, machine, settings.objective)
+
+
+def map_front(work: Work, settings: SearchSettings) -> Json:
+    """The (energy, cycles) Pareto set of one layer; ``points`` are entries of ``layers``."""
+    machine, settings = _machine(work, settings)
+    layer, precision = _one_layer(work), parse_bits(work.bits, machine.psum_bits)
+    if not layer.has_weights:
+        raise QmcError(f"--pareto: layer '{layer.name}' has no mapping to choose ({layer.op})")
+
+    def find(objective: Objective, max_cycles: int | None) -> SearchResult:
+        task = Task(layer, precision, machine, settings.model, objective, max_cycles=max_cycles)
+        return mapped(search_all([task])[0])
+
+    points = [
+        report.layer_entry(
+            layer, precision, found, machine, report.verdict(layer, found.cost, None)
+        )
+        for found in front(find, settings.max_cycles)
+    ]
+    target = report.target_entry(machine)
+    return {"layer": layer.name, "points": points, "target": target}
+
+
+def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Json:
     """Search every layer of a model, all at the same widths; the object of report.json."""
-    machine = load_target(target)
-    precision = parse_bits(bits, machine.psum_bits)
-    _, network = load_network(model)
-    work = [(layer, precision) for layer in network.layers]
-    layers = [one.entry(machine) for one in price_layers(work, machine, settings, tick)]
+    if work.max_latency is not None:
+        raise QmcError("--max-latency: found no layer; give --layer, with MODEL its name")
+    machine, settings = _machine(work, settings)
+    precision = parse_bits(work.bits, machine.psum_bits)
+    network = _network(work)
+    pairs = [(layer, precision) for layer in network.layers]
+    objective = settings.objective
+    layers = [one.entry(machine, objective) for one in price_layers(pairs, machine, settings, tick)]
     return {
-        "network": report.network_entry(network.name, layers, machine, {}),
+        "network": report.network_entry(network.name, layers, machine, {}, objective),
         "layers": layers,
         "target": report.target_entry(machine),
-        "objective": settings.objective.value,
+        "objective": objective.value,
         "versions": report.versions(),
         "seed": settings.seed,
         "provenance": report.PROVENANCE,
     }
+
+
+def _machine(work: Work, settings: SearchSettings) -> tuple[Target, SearchSettings]:
+    """The machine, and the settings with the limit in its cycles."""
+    machine = load_target(work.target)
+    if work.max_latency is None:
+        return machine, settings
+    limit = parse_latency(work.max_latency, machine.clock_hz)
+    return machine, replace(settings, max_cycles=limit)
+
+
+def _network(work: Work) -> Network:
+    if work.model is None:
+        raise QmcError("map: found neither a model nor a layer; give MODEL or --layer")
+    return load_network(work.model)[1]
+
+
+def _one_layer(work: Work) -> Layer:
+    if work.layer is None:
+        raise QmcError("--pareto: found no layer; give --layer, with MODEL its name")
+    if work.model is None:
+        return parse_layer(work.layer)
+    layers = {layer.name: layer for layer in _network(work).layers}
+    if work.layer not in layers:
+        near = difflib.get_close_matches(work.layer, layers, 3, 0.4) or list(layers)[:3]
+        raise QmcError(
+            f"--layer: {work.model.name} has no layer '{work.layer}'; near: {', '.join(near)}"
+        )
+    return layers[work.layer]
 
 
 def evaluate_mapping(
@@ -96,10 +173,8 @@ def evaluate_mapping(
     }
 
 
-def _with_nest(priced: Priced, target: Target) -> Json:
-    from qmc.search_result import SearchResult
-
-    entry = priced.entry(target)
+def _with_nest(priced: Priced, target: Target, objective: Objective) -> Json:
+    entry = priced.entry(target, objective)
     if isinstance(priced.result, SearchResult):
         entry["nest"] = nest_text(priced.layer, target, priced.result.mapping)
     return entry

@@ -221,11 +221,12 @@ def _order_tables(prefixes: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints]:
         for index, order in enumerate(_REUSE_ORDERS):
             free = [letters.index(c) for c in order if letters.index(c) not in prefix]
             orders[level, index] = [*prefix, *free]
+        listed = orders[level].tolist()
         for looped in range(256):
             seen: set[tuple[object, ...]] = set()
             chosen = []
             for index in range(width):
-                active = [int(d) for d in orders[level, index] if looped >> int(d) & 1]
+                active = tuple(d for d in listed[index] if looped >> d & 1)
                 effect = _reuse(active)
                 if effect not in seen:
                     seen.add(effect)
@@ -234,7 +235,8 @@ def _order_tables(prefixes: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints]:
     return orders, lists
 
 
-def _reuse(active: list[int]) -> tuple[object, ...]:
+@lru_cache(maxsize=1 << 14)
+def _reuse(active: tuple[int, ...]) -> tuple[object, ...]:
     """What an order means to its tiles: the loops that W and O stay under, and how I slides."""
     stays = []
     for operand in (Operand.W, Operand.O):

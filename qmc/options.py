@@ -39,6 +39,7 @@ class Options:
         calibration: range method; None lets the quantizer choose by width.
         optimize: what the mapper minimizes.
         mapper: exact search or the random baseline.
+        budget_seconds: of all searches of mappings together; None lets each take its steps.
         rounding: of requantizations.
         equalize: run cross-layer equalization.
         max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
@@ -61,6 +62,7 @@ class Options:
     calibration: Calibration | None = None
     optimize: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
+    budget_seconds: float | None = None
     rounding: Rounding = Rounding.HALF_UP
     equalize: bool = False
     max_drop: float | None = None

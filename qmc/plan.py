@@ -48,7 +48,7 @@ def plan_text(
     """The plan as YAML: model, target, options that decide the bytes, and every mapping.
 
     With scheme.yaml beside it, ``qmc compile MODEL --target T --scheme scheme.yaml`` gives the same
-    bytes again.
+    bytes again, unless a budget of time cut a search short.
     """
     plan = {
         "schema_version": PLAN_SCHEMA_VERSION,
@@ -58,6 +58,7 @@ def plan_text(
         "options": {
             "optimize": options.optimize.value,
             "mapper": options.mapper.value,
+            "budget_seconds": options.budget_seconds,
             "rounding": options.rounding.value,
             "equalize": options.equalize,
             "seed": options.seed,

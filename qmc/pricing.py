@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmc.arithmetic import QuantParams
+from qmc.baselines import Baselines, baselines_data, find_baselines
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
 from qmc.cost_models.streaming import streaming_cost
+from qmc.errors import NoMappingError
 from qmc.layer import Layer, Precision
 from qmc.options import Mapper
 from qmc.progress import Tick, no_tick
 from qmc.random_search import random_search
 from qmc.report import layer_entry, verdict
-from qmc.schedule import schedule_network
+from qmc.schedule import Outcome, Task, mapped, search_all
 from qmc.scheme import Scheme
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target
@@ -29,34 +31,49 @@ _REFERENCE_BITS = 8
 class Priced:
     """A layer, its widths, and its searched mapping (layers with weights) or streaming cost.
 
-    ``at_8_bits`` is the best cost of the same layer at w8a8, where its widths are narrower.
+    ``at_8_bits`` is the best cost of the same layer at w8a8, where its widths are narrower;
+    ``baselines`` are its best mappings under the named dataflows.
     """
 
     layer: Layer
     precision: Precision
     result: SearchResult | Cost
     at_8_bits: Cost | None = None
+    baselines: Baselines = field(default_factory=dict)
 
     @property
     def cost(self) -> Cost:
         """The modelled cost."""
         return self.result.cost if isinstance(self.result, SearchResult) else self.result
 
-    def entry(self, target: Target) -> dict[str, Any]:
+    def entry(self, target: Target, objective: Objective) -> dict[str, Any]:
         """The layer's object in report.json."""
         words = verdict(self.layer, self.cost, self.at_8_bits)
-        return layer_entry(self.layer, self.precision, self.result, target, words)
+        entry = layer_entry(self.layer, self.precision, self.result, target, words)
+        return entry | {"baselines": baselines_data(self.baselines, self.cost, objective)}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """How mappings are searched."""
+    """How mappings are searched.
+
+    Attributes:
+        model: what prices a mapping.
+        objective: what to minimize.
+        mapper: exact search or the random baseline.
+        seed: of the random baseline.
+        jobs: threads.
+        budget_seconds: of all searches together; None lets every search take its steps.
+        max_cycles: limit on the cycles of each layer with weights; None is none.
+    """
 
     model: AnalyticalModel = field(default_factory=AnalyticalModel)
     objective: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
     seed: int = 0
     jobs: int = 1
+    budget_seconds: float | None = None
+    max_cycles: int | None = None
 
 
 def layer_precision(layer: Layer, scheme: Scheme, target: Target) -> Precision:
@@ -83,19 +100,36 @@ def price_layers(
         NoMappingError: a layer does not fit the machine.
     """
     weighted = [(layer, precision) for layer, precision in work if layer.has_weights]
-    narrow = [(layer, _at_8_bits(precision)) for layer, precision in weighted]
-    narrow = [pair for pair, given in zip(narrow, weighted, strict=True) if pair != given]
-    found = _search(weighted, target, settings, tick)
-    reference = _search(narrow, target, settings, no_tick)
+    names = [layer.name for layer, _ in weighted]
+    wide = [(layer, _at_8_bits(precision)) for layer, precision in weighted]
+    wide = [pair for pair, given in zip(wide, weighted, strict=True) if pair != given]
+    tasks = [_task(*pair, target, settings, settings.max_cycles) for pair in weighted]
+    tasks += [_task(*pair, target, settings, None) for pair in wide]
+    results = _search(tasks, len(weighted), settings, tick)
+    found = {name: mapped(one) for name, one in zip(names, results, strict=False)}
+    reference = {
+        task.layer.name: one.cost
+        for task, one in zip(tasks[len(names) :], results[len(names) :], strict=True)
+        if isinstance(one, SearchResult)
+    }
+    baselines = dict(zip(names, _baselines(weighted, target, settings), strict=True))
     return tuple(
         Priced(
             layer,
             precision,
             found[layer.name] if layer.has_weights else streaming_cost(layer, precision, target),
-            reference[layer.name].cost if layer.name in reference else None,
+            reference.get(layer.name),
+            baselines.get(layer.name, {}),
         )
         for layer, precision in work
     )
+
+
+def _baselines(
+    work: Sequence[tuple[Layer, Precision]], target: Target, settings: SearchSettings
+) -> list[Baselines]:
+    model, objective, limit = settings.model, settings.objective, settings.max_cycles
+    return find_baselines(work, target, model, objective, max_cycles=limit, jobs=settings.jobs)
 
 
 def _at_8_bits(precision: Precision) -> Precision:
@@ -107,22 +141,31 @@ def _at_8_bits(precision: Precision) -> Precision:
     )
 
 
+def _task(
+    layer: Layer,
+    precision: Precision,
+    target: Target,
+    settings: SearchSettings,
+    max_cycles: int | None,
+) -> Task:
+    model, objective = settings.model, settings.objective
+    return Task(layer, precision, target, model, objective, max_cycles=max_cycles)
+
+
 def _search(
-    work: Sequence[tuple[Layer, Precision]], target: Target, settings: SearchSettings, tick: Tick
-) -> dict[str, SearchResult]:
+    tasks: list[Task], required: int, settings: SearchSettings, tick: Tick
+) -> list[Outcome]:
     if settings.mapper is Mapper.RANDOM:
-        return {
-            layer.name: random_search(
-                layer,
-                precision,
-                target,
-                settings.model,
-                settings.objective,
-                samples=RANDOM_SAMPLES,
-                seed=settings.seed,
-            )
-            for layer, precision in work
-        }
-    return schedule_network(
-        work, target, settings.model, settings.objective, jobs=settings.jobs, progress=tick
-    )
+        return [_draw(task, settings.seed) for task in tasks]
+    budget = settings.budget_seconds
+    return search_all(tasks, required, jobs=settings.jobs, progress=tick, budget_seconds=budget)
+
+
+def _draw(task: Task, seed: int) -> Outcome:
+    problem = (task.layer, task.precision, task.target, task.model, task.objective)
+    try:
+        return random_search(
+            *problem, samples=RANDOM_SAMPLES, seed=seed, max_cycles=task.max_cycles
+        )
+    except NoMappingError as error:
+        return error

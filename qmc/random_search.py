@@ -29,6 +29,7 @@ def random_search(
     *,
     samples: int,
     seed: int,
+    max_cycles: int | None = None,
 ) -> SearchResult:
     """Draw ``samples`` mappings of the map space and keep the best that fits.
 
@@ -50,6 +51,7 @@ def random_search(
     for index, keep in enumerate(space.keeps):
         problem = build_problem(layer, precision, target, keep, rules)
         nest, state = empty_nest(problem["bounds"]), new_state(space)
+        state["most_cycles"] = np.inf if max_cycles is None else max_cycles
         bounds.append(root_bound(problem, choices, nest, key))
         count = int(np.count_nonzero(draws == index))
         fitting += sample(problem, choices, nest, state, key, (seed + index) % (1 << 32), count)
@@ -58,7 +60,8 @@ def random_search(
         ):
             best = (state, keep)
     if best is None:
-        reason = f"none of {samples} random mappings fits its memories; use the exact mapper"
+        fits = "its memories" if max_cycles is None else "its memories and the limit on cycles"
+        reason = f"none of {samples} random mappings fits {fits}; use the exact mapper"
         raise NoMappingError(layer.name, target.name, reason)
     mapping = best_mapping(space, *best)
     cost = rules.evaluate(layer, precision, target, mapping)
@@ -72,5 +75,7 @@ def random_search(
         best=value,
         proved=False,
         seconds=time.monotonic() - started,
+        keep_choices=len(space.keeps),
+        max_cycles=max_cycles,
     )
     return SearchResult(mapping, cost, certificate)

@@ -10,10 +10,11 @@ from importlib import metadata
 from typing import Any
 
 import qmc
+from qmc.baselines import network_baselines
 from qmc.cost_models.base import Cost
 from qmc.layer import Layer, Precision
 from qmc.mapping_text import mapping_to_data
-from qmc.search_result import Certificate, SearchResult
+from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
 
 Json = dict[str, Any]
@@ -113,7 +114,9 @@ def verdict(layer: Layer, cost: Cost, reference: Cost | None) -> str:
     return f"{saved:+.1f} % energy, {faster:+.1f} % cycles against w8a8; {text}"
 
 
-def network_entry(name: str, layers: Sequence[Json], target: Target, measured: Json) -> Json:
+def network_entry(
+    name: str, layers: Sequence[Json], target: Target, measured: Json, objective: Objective
+) -> Json:
     """The ``network`` object: sums over layers and what was measured.
 
     EDP is network energy times network cycles, not a sum; BOPs = MACs * w_bits * a_bits.
@@ -128,6 +131,7 @@ def network_entry(name: str, layers: Sequence[Json], target: Target, measured: J
         "cycles": cycles,
         "latency_ms": 1e3 * cycles / target.clock_hz,
         "edp_pj_cycles": energy_pj * cycles,
+        "baselines": network_baselines(layers, objective),
         **measured,
     }
 

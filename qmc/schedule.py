@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qmc import cache
 from qmc.cost_models.base import CostModel
-from qmc.errors import QmcError
+from qmc.errors import NoMappingError, QmcError
 from qmc.layer import Layer, Precision
 from qmc.mapping_text import mapping_to_data, read_mapping_data
 from qmc.search import MAX_STEPS, compile_kernels, objective_value, search
@@ -19,6 +21,8 @@ from qmc.targets.target import Target
 
 #: Raise with every change of the cost rules, the map space or the search: older entries are void.
 RULES_VERSION = 3
+#: Steps of a search that a budget of time ends.
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +48,28 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """One search; everything that decides its result."""
+class Task:
+    """One search; everything that decides its result, the time it may take aside.
+
+    Attributes:
+        layer, precision, target, model, objective: see :func:`qmc.search.search`.
+        max_steps: of each walk of the search.
+        max_cycles: limit on cycles; None is none.
+    """
 
     layer: Layer
     precision: Precision
     target: Target
     model: CostModel
-    objective: Objective
-    max_steps: int
+    objective: Objective = Objective.EDP
+    max_steps: int = MAX_STEPS
+    max_cycles: int | None = None
 
     def key(self) -> str:
+        """The same for tasks of the same result."""
         problem = Problem.of(self.layer, self.precision)
-        return cache.cache_key(
-            RULES_VERSION, problem, self.target, self.model, self.objective, self.max_steps
-        )
+        rest = (self.target, self.model, self.objective, self.max_steps, self.max_cycles)
+        return cache.cache_key(RULES_VERSION, problem, *rest)
 
 
 def schedule_network(
@@ -70,6 +81,7 @@ def schedule_network(
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     max_steps: int = MAX_STEPS,
+    budget_seconds: float | None = None,
 ) -> dict[str, SearchResult]:
     """Search the best mapping of every layer.
 
@@ -81,6 +93,7 @@ def schedule_network(
         jobs: threads to use; the result is the same for any number.
         progress: called with (layers done, layers in all).
         max_steps: of each search.
+        budget_seconds: of all searches together; see :func:`search_all`.
 
     Returns:
         Results by layer name, in the order of ``work``.
@@ -88,51 +101,134 @@ def schedule_network(
     Raises:
         NoMappingError: a layer fits no mapping of the machine; the first such layer of ``work``.
     """
-    problems: dict[Problem, list[str]] = {}
-    tasks: dict[Problem, _Task] = {}
-    for layer, precision in work:
-        problem = Problem.of(layer, precision)
-        problems.setdefault(problem, []).append(layer.name)
-        tasks.setdefault(problem, _Task(layer, precision, target, model, objective, max_steps))
-    found: dict[Problem, SearchResult] = {}
+    tasks = [Task(*pair, target, model, objective, max_steps) for pair in work]
+    found = search_all(
+        *(tasks, len(tasks)), jobs=jobs, progress=progress, budget_seconds=budget_seconds
+    )
+    return {task.layer.name: mapped(one) for task, one in zip(tasks, found, strict=True)}
+
+
+#: What a search ends with.
+Outcome = SearchResult | NoMappingError
+
+
+def mapped(outcome: Outcome) -> SearchResult:
+    """The result of a search.
+
+    Raises:
+        NoMappingError: it ended with that.
+    """
+    if isinstance(outcome, NoMappingError):
+        raise outcome
+    return outcome
+
+
+def search_all(
+    tasks: Sequence[Task],
+    required: int = 0,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    budget_seconds: float | None = None,
+) -> list[Outcome]:
+    """Search every task; equal ones once, those that the cache has not at all.
+
+    With a budget the limit on steps falls away: every search in turn may take its share of the time
+    that is left. What a budget cut short is not kept in the cache.
+
+    Args:
+        tasks: what to search.
+        required: so many of them, from the first, must have a mapping.
+        jobs: threads to use; the result is the same for any number, unless there is a budget.
+        progress: called with (tasks done, tasks in all).
+        budget_seconds: of all searches together.
+
+    Returns:
+        What each task ended with, in their order.
+
+    Raises:
+        NoMappingError: that of the first required task without a mapping.
+    """
+    if budget_seconds is not None:
+        tasks = [replace(task, max_steps=_NO_LIMIT) for task in tasks]
+    keys = [task.key() for task in tasks]
+    needed = set(keys[:required])
+    distinct = dict(zip(reversed(keys), reversed(tasks), strict=True))
+    distinct = {key: distinct[key] for key in dict.fromkeys(keys)}  # the first of equal ones counts
+    found: dict[str, Outcome] = {}
     done = 0
-    for problem, result in zip(tasks, _run(list(tasks.values()), jobs), strict=True):
-        found[problem] = result
-        done += len(problems[problem])
+    for key, outcome in _run(distinct, jobs, budget_seconds):
+        found[key] = mapped(outcome) if key in needed else outcome
+        done += keys.count(key)
         if progress is not None:
-            progress(done, len(work))
-    return {layer.name: found[Problem.of(layer, precision)] for layer, precision in work}
+            progress(done, len(tasks))
+    return [found[key] for key in keys]
 
 
-def _run(tasks: list[_Task], jobs: int) -> Iterator[SearchResult]:
-    """Results in the order of the tasks; what the cache has is not searched.
+def _run(
+    tasks: dict[str, Task], jobs: int, budget_seconds: float | None
+) -> Iterator[tuple[str, Outcome]]:
+    """Outcomes by key, in the order of the tasks.
 
     Threads suffice: the compiled search runs without the interpreter's lock, and processes would
     each load the compiler's libraries anew.
     """
-    cached = [_decode(task, cache.load(task.key())) for task in tasks]
-    missing = [task for task, result in zip(tasks, cached, strict=True) if result is None]
+    cached = {key: _decode(task, cache.load(key)) for key, task in tasks.items()}
+    missing = [key for key, result in cached.items() if result is None]
+    workers = min(jobs, len(missing))
+    clock = None
+    if budget_seconds is not None and missing:
+        compile_kernels()  # its time is not the searches'
+        clock = _Clock(budget_seconds, len(missing), workers)
+
+    def search_one(key: str) -> Outcome:
+        return _search(key, tasks[key], clock)
+
     with contextlib.ExitStack() as stack:
-        fresh: Iterator[SearchResult] = map(_search, missing)
-        if jobs > 1 and len(missing) > 1:
-            pool = ThreadPoolExecutor(min(jobs, len(missing)))
+        fresh: Iterator[Outcome] = map(search_one, missing)
+        if workers > 1:
+            pool = ThreadPoolExecutor(workers)
             stack.callback(pool.shutdown, cancel_futures=True)
             compile_kernels()
-            fresh = pool.map(_search, missing)
-        for result in cached:
-            yield next(fresh) if result is None else result
+            fresh = pool.map(search_one, missing)
+        for key, result in cached.items():
+            yield key, next(fresh) if result is None else result
 
 
-def _search(task: _Task) -> SearchResult:
-    result = search(
-        task.layer,
-        task.precision,
-        task.target,
-        task.model,
-        task.objective,
-        max_steps=task.max_steps,
-    )
-    cache.store(task.key(), _encode(result))
+class _Clock:
+    """Shares the time that is left evenly among the searches that have not begun."""
+
+    def __init__(self, seconds: float, searches: int, workers: int) -> None:
+        self._end = time.monotonic() + seconds
+        self._waiting = searches
+        self._workers = workers
+        self._lock = threading.Lock()
+
+    def share(self) -> float:
+        """Seconds for the search that begins now."""
+        with self._lock:
+            left = max(0.0, self._end - time.monotonic())
+            share = left * min(self._workers, self._waiting) / self._waiting
+            self._waiting -= 1
+        return share
+
+
+def _search(key: str, task: Task, clock: _Clock | None) -> Outcome:
+    try:
+        result = search(
+            task.layer,
+            task.precision,
+            task.target,
+            task.model,
+            task.objective,
+            max_cycles=task.max_cycles,
+            budget_seconds=clock.share() if clock else None,
+            max_steps=task.max_steps,
+        )
+    except NoMappingError as error:
+        return error
+    if result.certificate.proved or clock is None:
+        cache.store(key, _encode(result))
     return result
 
 
@@ -140,7 +236,7 @@ def _encode(result: SearchResult) -> dict[str, Any]:
     return {"mapping": mapping_to_data(result.mapping), "certificate": asdict(result.certificate)}
 
 
-def _decode(task: _Task, entry: Any) -> SearchResult | None:
+def _decode(task: Task, entry: Any) -> SearchResult | None:
     """The result an entry holds, priced anew; None when the entry does not fit the task."""
     try:
         mapping = read_mapping_data(entry["mapping"])

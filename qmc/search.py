@@ -75,12 +75,18 @@ class _Request:
         max_cycles: limit on cycles; inf is none.
         max_steps: of one walk.
         deadline: on the monotonic clock; None is none.
+        tilings: size of the space, orders and keep choices aside.
     """
 
     objective: int
     max_cycles: float
     max_steps: int
     deadline: float | None
+    tilings: int
+
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,8 @@ def search(
     choices = build_choices(space)
     deadline = None if budget_seconds is None else started + budget_seconds
     limit = np.inf if max_cycles is None else float(max_cycles)
-    request = _Request(OBJECTIVE_KEYS[objective], limit, max_steps, deadline)
+    key, tilings = OBJECTIVE_KEYS[objective], count_tilings(space)
+    request = _Request(key, limit, max_steps, deadline, tilings)
     walks: list[_Walk] = []
     for keep in space.keeps:
         problem = build_problem(layer, precision, target, keep, rules)
@@ -204,12 +211,14 @@ def _walk(
     state["most_cycles"] = request.max_cycles
     if best is not None:
         state["best"] = best
-    key, size = request.objective, count_tilings(space)
+    key, size = request.objective, request.tilings
     bound = root_bound(problem, choices, nest, key)
     state["bound"][0] = bound
     fastest = least_cycles(problem, choices, nest, 0)
     if bound > state["best"][0] * (1 + TIE) or fastest > request.max_cycles:
         return _Walk(keep, problem, nest, state, bound, exhausted=True, cut=True)
+    if np.isfinite(state["best"][0]) and request.is_late():
+        return _Walk(keep, problem, nest, state, bound, exhausted=False, cut=False)
     if size > _SMALL_SPACE:
         sample(problem, choices, nest, state, key, 0, _SAMPLES)
         if np.isfinite(state["best"][0]):

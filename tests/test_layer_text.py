@@ -6,7 +6,7 @@ import pytest
 
 from qmc.errors import DataError
 from qmc.layer import Precision
-from qmc.layer_text import parse_bits, parse_layer
+from qmc.layer_text import parse_bits, parse_latency, parse_layer
 
 
 def test_layer_text_gives_bounds_of_one_group() -> None:
@@ -78,3 +78,24 @@ def test_bits_text_takes_the_machines_width_of_partial_sums() -> None:
 def test_wrong_bits_text_raises(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_bits(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "clock_hz", "cycles"),
+    [
+        ("1.1ms", 1e9, 1_100_000),
+        ("20000cycles", 1e6, 20_000),
+        ("2 us", 333e6, 666),
+        ("0.5s", 200e6, 100_000_000),
+        ("10ns", 160e6, 1),
+        ("3µs", 1e9, 3000),
+    ],
+)
+def test_latency_text_gives_whole_cycles(text: str, clock_hz: float, cycles: int) -> None:
+    assert parse_latency(text, clock_hz) == cycles
+
+
+@pytest.mark.parametrize("text", ["", "5", "-1ms", "1h", "ms", "nan ms", "1e3ms", "0.1ns", "0s"])
+def test_latency_text_that_is_no_time_raises(text: str) -> None:
+    with pytest.raises(DataError, match=r"--max-latency: found .*allowed: "):
+        parse_latency(text, 1e9)

@@ -10,7 +10,7 @@ from qmc import cache
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.errors import NoMappingError
 from qmc.layer import Layer, LoopBounds, Op, Precision
-from qmc.schedule import schedule_network
+from qmc.schedule import Task, _Clock, schedule_network, search_all
 from qmc.search_result import SearchResult
 from qmc.targets import load_target
 
@@ -119,3 +119,54 @@ def test_cache_unwritable_folder_is_no_error(
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(file / "below"))
     cache.store("abc", 1)
     assert cache.load("abc") is None
+
+
+HARD = [(conv("hard", K=96, C=48, P=28, Q=20, R=3, S=3), Precision())]
+
+
+def test_schedule_cut_short_by_a_budget_is_not_kept(own_cache: Path) -> None:
+    target, model = load_target("simba"), AnalyticalModel()
+    (hurried,) = schedule_network(HARD, target, model, budget_seconds=1e-6).values()
+    assert not hurried.certificate.proved
+    assert hurried.certificate.gap > 0
+    assert not (own_cache / "mappings").exists()
+    (exact,) = schedule_network(HARD, target, model).values()
+    assert exact.certificate.proved
+    assert hurried.certificate.lower_bound <= exact.certificate.best
+    assert exact.certificate.best <= hurried.certificate.best
+
+
+def test_schedule_within_its_budget_is_proved_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(budget_seconds=600)
+    assert all(found.certificate.proved for found in first.values())
+    monkeypatch.setattr("qmc.schedule.search", None)
+    assert run(budget_seconds=600) == first
+
+
+def test_clock_passes_unspent_time_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    clock = _Clock(12.0, searches=4, workers=2)
+    assert clock.share() == pytest.approx(6.0)  # two of four at a time: each half of the time
+    now[0] += 2
+    assert clock.share() == pytest.approx(10 * 2 / 3)
+    now[0] += 20
+    assert clock.share() == 0
+
+
+def test_search_all_tells_which_tasks_have_no_mapping() -> None:
+    tall = conv("too_tall", K=4, R=13)
+    pairs = [WORK[0], (tall, Precision())]
+    tasks = [Task(*pair, load_target("eyeriss"), AnalyticalModel()) for pair in pairs]
+    found = search_all(tasks)
+    assert isinstance(found[0], SearchResult)
+    assert isinstance(found[1], NoMappingError)
+    with pytest.raises(NoMappingError, match="too_tall"):
+        search_all(tasks, required=2)
+
+
+def test_tasks_of_different_limits_have_different_entries() -> None:
+    task = Task(*WORK[0], load_target("simba"), AnalyticalModel())
+    limited = replace(task, max_cycles=10_000)
+    named = replace(task, layer=replace(task.layer, name="other"))
+    assert task.key() == named.key() != limited.key()

@@ -270,11 +270,11 @@ def _set_element_energies(problem: Problem, level: int, memory: MemoryLevel) -> 
     per_word = problem["access_pj"][level] / memory.row_words
     per_word = per_word * int(problem["clusters"][level]) / memory.instances
     for x, bits in enumerate((weights, inputs, min(finished, partial))):
-        problem["element_pj"][level, x] = per_word * _words_per_element(memory, bits)
-    problem["psum_pj"][level] = per_word * _words_per_element(memory, partial)
+        problem["element_pj"][level, x] = per_word * words_per_element(memory, bits)
+    problem["psum_pj"][level] = per_word * words_per_element(memory, partial)
 
 
-def _words_per_element(memory: MemoryLevel, bits: int) -> float:
+def words_per_element(memory: MemoryLevel, bits: int) -> float:
     """Words that an element takes in a long row of them."""
     word = memory.word_bits
     match memory.packing:

@@ -1,0 +1,293 @@
+"""Cheapest chains of tiles by dynamic programming on the divisor lattice. Compiled.
+
+A relaxation of the mapping problem under fixed keep choices and spreads: words and rows are not
+rounded up, inputs overlap in the best direction. What an operand costs between two memories is then
+one number (``pays``) times what arrives per multiply-accumulate at the node where its *run* ends:
+a tile stays while loops run that do not index its operand. Inside out, a chain is a node, what it
+has cost, and which operands' innermost-but-last tiles still stay (are *open*).
+
+Several keep choices (*lanes*) are computed side by side; lanes are the fastest axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.jit import compiled
+from qmc.nest_records import Floats, Ints
+
+#: Keep choices computed side by side.
+LANES = 8
+#: Sets of open operands: bit x stands for operand x.
+_SETS = 8
+
+Bools = NDArray[np.bool_]
+Array = NDArray[Any]
+
+
+@compiled
+def least_below(table: Floats, moves: Ints, stride: Ints, radix: Ints, dims: Ints) -> None:
+    """Replace every node's value by the least over all its divisors along ``dims``, in place.
+
+    Args:
+        table: (nodes, LANES).
+        moves: as in :class:`qmc.lattice.Lattice`.
+        stride, radix: likewise.
+        dims: (8,) whether to go along a dim.
+    """
+    nodes = table.shape[0]
+    for index in range(moves.shape[0]):
+        dim, high, low = moves[index, 0], moves[index, 1], moves[index, 2]
+        if not dims[dim]:
+            continue
+        step = stride[dim]
+        block = step * radix[dim]
+        for base in range(0, nodes, block):
+            above, below = base + high * step, base + low * step
+            for node in range(step):
+                for lane in range(LANES):
+                    value = table[below + node, lane]
+                    if value < table[above + node, lane]:
+                        table[above + node, lane] = value
+
+
+@compiled
+def pending(
+    chains: Floats, live: Bools, pays: Floats, reuse: Floats, operand: int, out: Floats
+) -> None:
+    """Least cost of a chain when ``operand`` stays open and all other open operands end here.
+
+    Args:
+        chains: (8, nodes, LANES) least cost by set of open operands.
+        live: (8,) sets that occur.
+        pays: (3, LANES) cost per arriving element, of all multiply-accumulates.
+        reuse: (3, nodes) see :func:`qmc.lattice.reuse`.
+        operand: which stays; -1 for chains with none open.
+        out: (nodes, LANES).
+    """
+    nodes = out.shape[0]
+    for node in range(nodes):
+        for lane in range(LANES):
+            out[node, lane] = np.inf
+    for opened in range(_SETS):
+        if not live[opened] or (opened != 0 if operand < 0 else not opened >> operand & 1):
+            continue
+        first = -1
+        second = -1
+        for other in range(3):
+            if other != operand and opened >> other & 1:
+                if first < 0:
+                    first = other
+                else:
+                    second = other
+        for node in range(nodes):
+            for lane in range(LANES):
+                value = chains[opened, node, lane]
+                if first >= 0:
+                    value += pays[first, lane] * reuse[first, node]
+                if second >= 0:
+                    value += pays[second, lane] * reuse[second, node]
+                if value < out[node, lane]:
+                    out[node, lane] = value
+
+
+@compiled
+def loop_block(
+    chains: Floats,
+    live: Bools,
+    pays: Floats,
+    reuse: Floats,
+    irrelevant: Ints,
+    moves: Ints,
+    stride: Ints,
+    radix: Ints,
+    before: Floats,
+    after: Floats,
+) -> None:
+    """Extend all chains by the loops in time of one memory.
+
+    ``before[1 + x]`` becomes :func:`pending` for operand x, ``before[0]`` for none; ``after`` the
+    least of the same below every node. ``chains`` and ``live`` are updated.
+    """
+    nodes = chains.shape[1]
+    everywhere = np.ones(8, np.int64)
+    occurs = live.copy()
+    for operand in range(-1, 3):
+        some = False
+        for opened in range(_SETS):
+            here = opened == 0 if operand < 0 else (opened >> operand & 1) == 1
+            some = some or (here and occurs[opened])
+        table, least = before[operand + 1], after[operand + 1]
+        if not some:
+            table[:] = np.inf
+            least[:] = np.inf
+            continue
+        pending(chains, occurs, pays, reuse, operand, table)
+        least[:] = table
+        least_below(least, moves, stride, radix, everywhere)
+    for operand in range(3):
+        opened = 1 << operand
+        some = False
+        for other in range(_SETS):
+            some = some or ((other >> operand & 1) == 1 and occurs[other])
+        if some:
+            chains[opened] = before[operand + 1]
+            least_below(chains[opened], moves, stride, radix, irrelevant[operand])
+            live[opened] = True
+    for node in range(nodes):
+        for lane in range(LANES):
+            value = after[0, node, lane]
+            for operand in range(3):
+                ended = after[operand + 1, node, lane] + pays[operand, lane] * reuse[operand, node]
+                if ended < value:
+                    value = ended
+            chains[0, node, lane] = value
+    live[0] = True
+
+
+@compiled
+def hold(
+    chains: Floats, live: Bools, words: Ints, depth: int, kept: Ints, once: Floats
+) -> None:
+    """Keep tiles in a memory: chains whose tile does not fit end, kept operands become open.
+
+    Args:
+        chains, live: as above.
+        words: (4, nodes) words that the tile of W, I, a finished O, a partial O takes.
+        depth: words of the memory, 0 is unlimited.
+        kept: (LANES, 3) whether a lane keeps an operand there; 2 for O as partial sums.
+        once: (3, LANES) least cost between the holder inside and this memory: charged when the
+            tile of the holder inside still stays, as its whole cost is not known.
+    """
+    nodes = chains.shape[1]
+    stays = np.zeros(_SETS, np.bool_)
+    was = live.copy()
+    for lane in range(LANES):
+        opening = kept[lane, 0] + 2 * kept[lane, 1] + 4 * min(1, kept[lane, 2])
+        if depth > 0:
+            for node in range(nodes):
+                held = 0
+                for operand in range(3):
+                    if kept[lane, operand]:
+                        held += words[operand + kept[lane, operand] - 1, node]
+                if held > depth:
+                    for opened in range(_SETS):
+                        if was[opened]:
+                            chains[opened, node, lane] = np.inf
+        for opened in range(_SETS):
+            again = opened & opening
+            if was[opened] and again:
+                extra = 0.0
+                for operand in range(3):
+                    if again >> operand & 1:
+                        extra += once[operand, lane]
+                for node in range(nodes):
+                    chains[opened, node, lane] += extra
+        for opened in range(_SETS):
+            merged = opened | opening
+            if not was[opened]:
+                continue
+            stays[merged] = True
+            if merged == opened:
+                continue
+            if not live[merged]:
+                chains[merged] = np.inf
+                live[merged] = True
+            for node in range(nodes):
+                value = chains[opened, node, lane]
+                if value < chains[merged, node, lane]:
+                    chains[merged, node, lane] = value
+                chains[opened, node, lane] = np.inf
+    for opened in range(_SETS):
+        live[opened] = live[opened] and stays[opened]
+
+
+@compiled
+def spread_out(chains: Floats, live: Bools, shifts: Ints) -> None:
+    """Put copies of every tile side by side, in the cheapest of several ways. In place.
+
+    Args:
+        chains, live: as above.
+        shifts: (ways, nodes) node of a tile divided by the extents of a way; -1 if they do not
+            divide it.
+    """
+    nodes = chains.shape[1]
+    out = np.empty((nodes, LANES))
+    for opened in range(_SETS):
+        if not live[opened]:
+            continue
+        out[:] = np.inf
+        for way in range(shifts.shape[0]):
+            for node in range(nodes):
+                inner = shifts[way, node]
+                if inner >= 0:
+                    for lane in range(LANES):
+                        value = chains[opened, inner, lane]
+                        if value < out[node, lane]:
+                            out[node, lane] = value
+        chains[opened] = out
+
+
+@compiled
+def relax(
+    levels: int,
+    pays: Floats,
+    once: Floats,
+    kept: Ints,
+    words: Ints,
+    depth: Ints,
+    shifts: Ints,
+    ways: Ints,
+    reuse: Floats,
+    irrelevant: Ints,
+    moves: Ints,
+    stride: Ints,
+    radix: Ints,
+    chains: Floats,
+    before: Floats,
+    after: Floats,
+) -> Floats:
+    """Least cost of all chains, by lane.
+
+    Args:
+        levels: memories.
+        pays: (levels, 3, LANES) what an element costs whose run ends in the loops of a level.
+        once: (levels, 3, LANES) see :func:`hold`.
+        kept: (levels, LANES, 3).
+        words: (levels, 4, nodes). depth: (levels,).
+        shifts: (all ways, nodes); those of the fan-out below level l are ``ways[l]`` to
+            ``ways[l + 1]``.
+        reuse, irrelevant, moves, stride, radix: of the lattice.
+        chains: (8, nodes, LANES) scratch.
+        before, after: (levels, 4, nodes, LANES) filled for :mod:`qmc.descent`.
+
+    Returns:
+        (LANES,).
+    """
+    nodes = reuse.shape[1]
+    live = np.zeros(_SETS, np.bool_)
+    live[0] = True
+    chains[0] = np.inf
+    chains[0, 0] = 0.0
+    for level in range(levels - 1, -1, -1):
+        first, last = ways[level], ways[level + 1]
+        if last - first > 1 or shifts[first, 0] < 0:
+            spread_out(chains, live, shifts[first:last])
+        loop_block(
+            chains,
+            live,
+            pays[level],
+            reuse,
+            irrelevant,
+            moves,
+            stride,
+            radix,
+            before[level],
+            after[level],
+        )
+        if level > 0:
+            hold(chains, live, words[level], depth[level], kept[level], once[level])
+    return chains[0, nodes - 1].copy()

@@ -32,6 +32,7 @@ from qmc.nest_kernel import (
     Floats,
     G,
     Ints,
+    K,
     Nest,
     O,
     Problem,
@@ -46,6 +47,7 @@ from qmc.relaxation import LANES
 #: pays: by level and operand, cost of an arriving element whose run ends in the loops of the level.
 #: fills: by level and operand, cost to fill one element into a memory.
 #: later: by level, constant cost of what inner memories exchange.
+#: rows: by level and operand, the row of ``reuse`` that holds.
 #: idle: leakage per cycle. compute: cycles of the arithmetic.
 #: ways: the ways to spread below level l are ways[l] to ways[l + 1].
 PLAN = np.dtype(
@@ -53,6 +55,7 @@ PLAN = np.dtype(
         ("pays", np.float64, (LANES, MAX_LEVELS, 3)),
         ("fills", np.float64, (LANES, MAX_LEVELS, 3)),
         ("later", np.float64, (LANES, MAX_LEVELS + 1)),
+        ("rows", np.int64, (MAX_LEVELS, 3)),
         ("ports", np.int64, (LANES, 2)),
         ("port_count", np.int64),
         ("idle", np.float64),
@@ -96,6 +99,7 @@ def descend(
     sub_counts: Ints,
     stride: Ints,
     reuse: Floats,
+    arriving: Floats,
     factors: Ints,
     before: Floats,
     after: Floats,
@@ -108,7 +112,7 @@ def descend(
             is the level.
         plan, place: elements of ``PLAN`` and ``PLACE``.
         subs, sub_counts, stride: of the lattice.
-        reuse: (3, nodes).
+        reuse: (rows, nodes). arriving: the same times the extent of K.
         factors: (ways, 2, 8) extents along x and y of every way to spread.
         before, after: see :func:`qmc.relaxation.relax`.
         steps: limit.
@@ -140,7 +144,7 @@ def descend(
                 place.order[level] = 0
                 continue
             place.way[level] = -1
-        if _next_block(choices, plan, nest, place, subs, sub_counts, stride, before, level, levels):
+        if _next_block(choices, plan, nest, place, subs, sub_counts, stride, arriving, before, level):
             place.way[level] = plan.ways[level]
             continue
         state.depth -= 1
@@ -195,7 +199,11 @@ def _enter(
     place.ends[level, 0] = 0.0
     for operand in range(3):
         run = _open_run(problem, nest, operand, level)
-        place.ends[level, operand + 1] = plan.pays[0, level, operand] * reuse[operand, node] / run
+        ends = plan.pays[0, level, operand] * reuse[plan.rows[level, operand], node] / run
+        place.ends[level, operand + 1] = ends
+    # Inputs slide, so what arrives depends on the tile below the loops; K is all that they outlast.
+    place.ends[level, 2] = plan.pays[0, level, 1] / _open_run(problem, nest, 1, level)
+    place.ends[level, 2] /= nest.tile[level, K]
     place.cycles[level] = _least_cycles(problem, plan, nest, reuse, after, level, node)
     place.room[level] = _room(problem, plan, nest, state, place, objective, level)
 
@@ -241,7 +249,8 @@ def _rest(
         table = after[level, operand + 1, node, lane]
         if table < rest:
             run = _open_run(problem, nest, operand, level)
-            rest = min(rest, table + plan.pays[lane, level, operand] * reuse[operand, node] / run)
+            ends = plan.pays[lane, level, operand] * reuse[plan.rows[level, operand], node] / run
+            rest = min(rest, table + ends)
     return rest
 
 
@@ -320,12 +329,13 @@ def _next_block(
     subs: Ints,
     sub_counts: Ints,
     stride: Ints,
+    arriving: Floats,
     before: Floats,
     level: int,
-    levels: int,
 ) -> bool:
     """Go to the next tile below the loops in time of ``level`` that can win."""
     lane = 0
+    slides = arriving[plan.rows[level, 1]]
     room = place.room[level]
     free = place.ends[level, 0]
     weights, inputs, outputs = place.ends[level, 1], place.ends[level, 2], place.ends[level, 3]
@@ -351,7 +361,7 @@ def _next_block(
         if (
             before[level, 0, node, lane] + free < room
             or before[level, 1, node, lane] + weights < room
-            or before[level, 2, node, lane] + inputs < room
+            or before[level, 2, node, lane] + inputs * slides[node] < room
             or before[level, 3, node, lane] + outputs < room
         ) and _take_block(choices, nest, place, subs, level):
             return True

@@ -26,13 +26,14 @@ from qmc.descent import PLACE, PLAN, descend, start
 from qmc.lattice import (
     IRRELEVANT,
     Lattice,
+    arriving_inputs,
     build_lattice,
     reduction_work,
     reuse,
     tile_volumes,
 )
 from qmc.layer import Operand
-from qmc.mapspace import MapSpace
+from qmc.mapspace import DIMS, MapSpace
 from qmc.nest_arrays import words_per_element
 from qmc.nest_bounds import Choices
 from qmc.nest_records import Floats, Ints, Problem, empty_nest
@@ -47,6 +48,7 @@ _LIMITS = (1.01, 1.03, 1.1, 1.3, 2.0, 4.0, np.inf)
 _FOREVER = 1e30
 #: Relative error of a sum of floats.
 _ROUNDING = 1e-12
+_WINDOW = np.array([dim.value in "PQRS" for dim in DIMS])
 _IRRELEVANT = np.array([[dim in dims for dim in range(8)] for dims in IRRELEVANT], np.int64)
 
 
@@ -77,6 +79,7 @@ class LatticeSearch:
         energy, ports: the currencies.
         chains, before, after: tables.
         shifts: nodes inside a spread, by its extents.
+        seen: inputs arriving at tiles spread over instances, by extents.
         relaxed: values of the candidates relaxed so far.
         winner: the candidate of the best mapping.
     """
@@ -101,6 +104,7 @@ class LatticeSearch:
     before: Floats
     after: Floats
     shifts: dict[tuple[int, ...], Ints] = field(default_factory=dict)
+    seen: dict[tuple[int, ...], Floats] = field(default_factory=dict)
     relaxed: dict[tuple[int, int], float] = field(default_factory=dict)
     winner: tuple[int, int] | None = None
     stats: dict[str, float] = field(default_factory=dict)
@@ -311,6 +315,10 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
             kept[innermost, lane, _O] = 2
     shifts, ways, _ = _ways(search, index)
     lattice = search.lattice
+    table = _reuse(search, index)
+    rows = np.zeros((count, 3, LANES), np.int64)
+    for lane in range(LANES):
+        rows[:, :, lane] = _rows(search, index, lanes[min(lane, len(lanes) - 1)][1])
     least = relax(
         count,
         pays,
@@ -320,7 +328,8 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
         search.depth,
         shifts,
         ways,
-        search.reuse,
+        table,
+        rows,
         _IRRELEVANT,
         lattice.moves,
         lattice.stride,
@@ -330,6 +339,41 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
         search.after,
     )
     return least + constant
+
+
+def _reuse(search: LatticeSearch, index: int) -> Floats:
+    """(3 + levels, nodes): of W, I, O, and of I as seen through the fan-out below each level."""
+    table = np.empty((3 + len(search.levels), search.lattice.nodes))
+    table[:3] = search.reuse
+    for level, found in enumerate(search.levels):
+        spread = found[search.picked[index, level]]
+        seen = [_seen(search, factors) for factors in spread.factors]
+        table[3 + level] = np.maximum(search.reuse[1], np.min(seen, axis=0))
+    return table
+
+
+def _seen(search: LatticeSearch, factors: Ints) -> Floats:
+    """Inputs that arrive per multiply-accumulate at tiles spread over instances."""
+    spread = np.where(_WINDOW, factors, 1)
+    key = tuple(spread.ravel().tolist())
+    if key not in search.seen:
+        search.seen[key] = arriving_inputs(search.lattice, search.problems[0], spread)
+    return search.seen[key]
+
+
+def _rows(search: LatticeSearch, index: int, keep: int) -> Ints:
+    """(levels, 3): the row of :func:`_reuse` for every operand in the loops of each level."""
+    rows = np.tile(np.arange(3), (len(search.levels), 1))
+    held = search.holders[1][keep]
+    for level in range(len(search.levels)):
+        inner = min((h for h in held if h > level), default=None)
+        if inner is not None:
+            spread = [
+                at for at in range(level, inner) if search.degrees.instances[index, at] > 1
+            ]
+            if len(spread) == 1:
+                rows[level, 1] = 3 + spread[0]
+    return rows
 
 
 def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
@@ -373,6 +417,8 @@ def _descend(search: LatticeSearch, state: State, index: int, keep: int) -> None
     for at, port in enumerate(ports):
         plan["ports"][at] = port.port
     plan["port_count"] = len(ports)
+    plan["rows"][:count] = _rows(search, index, keep)
+    table = _reuse(search, index)
     plan["idle"], plan["compute"] = search.idle[index], search.cycles[index]
     _, begins, extents = _ways(search, index)
     plan["ways"][: count + 1] = begins
@@ -381,12 +427,12 @@ def _descend(search: LatticeSearch, state: State, index: int, keep: int) -> None
     first = state["best"].copy()
     v0=int(state["counts"][1])
     start(
-        problem, plan, nest, state, place, search.objective, lattice.stride, search.reuse,
+        problem, plan, nest, state, place, search.objective, lattice.stride, table,
         lattice.radix, search.after,
     )
     descend(
         problem, search.choices, plan, nest, state, place, search.objective, lattice.subs,
-        lattice.sub_counts, lattice.stride, search.reuse, extents, search.before, search.after,
+        lattice.sub_counts, lattice.stride, table, table * lattice.extents[:, 2], extents, search.before, search.after,
         1 << 60,
     )
     search.stats["descents"] += 1

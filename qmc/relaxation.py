@@ -56,42 +56,53 @@ def least_below(table: Floats, moves: Ints, stride: Ints, radix: Ints, dims: Int
 
 @compiled
 def pending(
-    chains: Floats, live: Bools, pays: Floats, reuse: Floats, operand: int, out: Floats
-) -> None:
+    chains: Floats,
+    live: Bools,
+    pays: Floats,
+    reuse: Floats,
+    rows: Ints,
+    operand: int,
+    out: Floats,
+) -> bool:
     """Least cost of a chain when ``operand`` stays open and all other open operands end here.
 
     Args:
         chains: (8, nodes, LANES) least cost by set of open operands.
         live: (8,) sets that occur.
         pays: (3, LANES) cost per arriving element, of all multiply-accumulates.
-        reuse: (3, nodes) see :func:`qmc.lattice.reuse`.
+        reuse: (rows, nodes) see :func:`qmc.lattice.reuse`.
+        rows: (3, LANES) the row of ``reuse`` that holds for an operand.
         operand: which stays; -1 for chains with none open.
         out: (nodes, LANES).
+
+    Returns:
+        Whether there are such chains.
     """
     nodes = out.shape[0]
-    for node in range(nodes):
-        for lane in range(LANES):
-            out[node, lane] = np.inf
+    some = False
     for opened in range(_SETS):
         if not live[opened] or (opened != 0 if operand < 0 else not opened >> operand & 1):
             continue
-        first = -1
-        second = -1
-        for other in range(3):
-            if other != operand and opened >> other & 1:
-                if first < 0:
-                    first = other
-                else:
-                    second = other
-        for node in range(nodes):
-            for lane in range(LANES):
+        for lane in range(LANES):
+            first = -1
+            second = -1
+            for other in range(3):
+                if other != operand and opened >> other & 1:
+                    if first < 0:
+                        first = other
+                    else:
+                        second = other
+            price = pays[first, lane] if first >= 0 else 0.0
+            extra = pays[second, lane] if second >= 0 else 0.0
+            row = rows[first, lane] if first >= 0 else 0
+            other_row = rows[second, lane] if second >= 0 else 0
+            for node in range(nodes):
                 value = chains[opened, node, lane]
-                if first >= 0:
-                    value += pays[first, lane] * reuse[first, node]
-                if second >= 0:
-                    value += pays[second, lane] * reuse[second, node]
-                if value < out[node, lane]:
+                value += price * reuse[row, node] + extra * reuse[other_row, node]
+                if not some or value < out[node, lane]:
                     out[node, lane] = value
+        some = True
+    return some
 
 
 @compiled
@@ -100,6 +111,7 @@ def loop_block(
     live: Bools,
     pays: Floats,
     reuse: Floats,
+    rows: Ints,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
@@ -109,42 +121,47 @@ def loop_block(
 ) -> None:
     """Extend all chains by the loops in time of one memory.
 
-    ``before[1 + x]`` becomes :func:`pending` for operand x, ``before[0]`` for none; ``after`` the
-    least of the same below every node. ``chains`` and ``live`` are updated.
+    ``before[0]`` becomes :func:`pending` for no operand, ``before[1 + x]`` for operand x;
+    ``after[0]`` the least cost with nothing open of all chains whose loops end at a node,
+    ``after[1 + x]`` that with x open. ``chains`` and ``live`` are updated.
     """
     nodes = chains.shape[1]
     everywhere = np.ones(8, np.int64)
     occurs = live.copy()
-    for operand in range(-1, 3):
-        some = False
-        for opened in range(_SETS):
-            here = opened == 0 if operand < 0 else (opened >> operand & 1) == 1
-            some = some or (here and occurs[opened])
-        table, least = before[operand + 1], after[operand + 1]
-        if not some:
+    ended = np.empty_like(before[0])
+    if pending(chains, occurs, pays, reuse, rows, -1, before[0]):
+        after[0] = before[0]
+        least_below(after[0], moves, stride, radix, everywhere)
+    else:
+        before[0] = np.inf
+        after[0] = np.inf
+    for operand in range(3):
+        table, stays = before[operand + 1], after[operand + 1]
+        if not pending(chains, occurs, pays, reuse, rows, operand, table):
             table[:] = np.inf
-            least[:] = np.inf
+            stays[:] = np.inf
             continue
-        pending(chains, occurs, pays, reuse, operand, table)
-        least[:] = table
-        least_below(least, moves, stride, radix, everywhere)
+        stays[:] = table
+        least_below(stays, moves, stride, radix, irrelevant[operand])
+        for node in range(nodes):
+            for lane in range(LANES):
+                ended[node, lane] = (
+                    stays[node, lane] + pays[operand, lane] * reuse[rows[operand, lane], node]
+                )
+        least_below(ended, moves, stride, radix, 1 - irrelevant[operand])
+        for node in range(nodes):
+            for lane in range(LANES):
+                if ended[node, lane] < after[0, node, lane]:
+                    after[0, node, lane] = ended[node, lane]
     for operand in range(3):
         opened = 1 << operand
         some = False
         for other in range(_SETS):
             some = some or ((other >> operand & 1) == 1 and occurs[other])
         if some:
-            chains[opened] = before[operand + 1]
-            least_below(chains[opened], moves, stride, radix, irrelevant[operand])
+            chains[opened] = after[operand + 1]
             live[opened] = True
-    for node in range(nodes):
-        for lane in range(LANES):
-            value = after[0, node, lane]
-            for operand in range(3):
-                ended = after[operand + 1, node, lane] + pays[operand, lane] * reuse[operand, node]
-                if ended < value:
-                    value = ended
-            chains[0, node, lane] = value
+    chains[0] = after[0]
     live[0] = True
 
 
@@ -242,6 +259,7 @@ def relax(
     shifts: Ints,
     ways: Ints,
     reuse: Floats,
+    rows: Ints,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
@@ -260,6 +278,7 @@ def relax(
         words: (levels, 4, nodes). depth: (levels,).
         shifts: (all ways, nodes); those of the fan-out below level l are ``ways[l]`` to
             ``ways[l + 1]``.
+        rows: (levels, 3, LANES) the row of ``reuse`` for an operand in the loops of a level.
         reuse, irrelevant, moves, stride, radix: of the lattice.
         chains: (8, nodes, LANES) scratch.
         before, after: (levels, 4, nodes, LANES) filled for :mod:`qmc.descent`.
@@ -267,7 +286,7 @@ def relax(
     Returns:
         (LANES,).
     """
-    nodes = reuse.shape[1]
+    nodes = chains.shape[1]
     live = np.zeros(_SETS, np.bool_)
     live[0] = True
     chains[0] = np.inf
@@ -281,6 +300,7 @@ def relax(
             live,
             pays[level],
             reuse,
+            rows[level],
             irrelevant,
             moves,
             stride,

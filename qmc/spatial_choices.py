@@ -31,7 +31,7 @@ class Spread:
         factors: (ways, 2, 8) extents along x and y.
     """
 
-    shared: tuple[int, int, int]
+    shared: tuple[int, float, int]
     copies: int
     instances: int
     factors: Ints
@@ -41,7 +41,7 @@ def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:
     """Every spread over the fan-out of a memory, most instances first."""
     x, y = (block for block in space.blocks if block.level == level and block.axis)
     wired = any(memory.network is not None for memory in space.target.memories)
-    ways: dict[tuple[int, ...], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+    ways: dict[tuple[int, float, int, int, int], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
     seen: set[tuple[int, ...]] = set()
     for along_x, along_y in product(_along(space, x), _along(space, y)):
         both = tuple(a * b for a, b in zip(along_x, along_y, strict=True))
@@ -50,7 +50,7 @@ def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:
         if both in seen and not (wired or _windows_may_meet(both)):
             continue  # which axis a loop lies on matters to wires and shared windows only
         seen.add(both)
-        ways.setdefault(_degrees(both), []).append((along_x, along_y))
+        ways.setdefault(_degrees(along_x, along_y), []).append((along_x, along_y))
     found = [
         Spread(key[:3], key[3], key[4], np.array(listed, np.int64)) for key, listed in ways.items()
     ]
@@ -90,7 +90,13 @@ def _windows_may_meet(factors: tuple[int, ...]) -> bool:
     return (factors[_P] > 1 and factors[_R] > 1) or (factors[_Q] > 1 and factors[_S] > 1)
 
 
-def _degrees(factors: tuple[int, ...]) -> tuple[int, int, int, int, int]:
+def _degrees(*axes: tuple[int, ...]) -> tuple[int, float, int, int, int]:
+    factors = tuple(map(prod, zip(*axes, strict=True)))
     weights, inputs, outputs = (prod(factors[dim] for dim in dims) for dims in IRRELEVANT)
-    meeting = min(factors[_P], factors[_R]) * min(factors[_Q], factors[_S])
+    meeting = prod(_meeting(a[_P], a[_R]) * _meeting(a[_Q], a[_S]) for a in axes)
     return weights, inputs * meeting, outputs, inputs, prod(factors)
+
+
+def _meeting(outputs: int, taps: int) -> float:
+    """Instances along one axis that share a window at most: when outputs and taps step alike."""
+    return outputs * taps / (outputs + taps - 1)

@@ -197,7 +197,7 @@ def _degrees(levels: tuple[tuple[Spread, ...], ...], picked: Ints) -> Degrees:
 def run_lattice(search: LatticeSearch, state: State) -> None:
     """Find the best mapping of the space; it is left in ``state``."""
     import time
-    t0 = time.perf_counter()
+    t0 = time.process_time()
     floors = _floors(search)
     order = np.argsort(floors.min(axis=1), kind="stable")
     st = search.stats
@@ -206,12 +206,12 @@ def run_lattice(search: LatticeSearch, state: State) -> None:
     best = np.inf
     best = _relax_below(search, floors, order, None)
     st["relaxed"] = len(search.relaxed)
-    st["t1"] = time.perf_counter() - t0
+    st["t1"] = time.process_time() - t0
     st["best_relaxed"] = best
     for limit in _LIMITS:
         cutoff = best * limit
         _relax_below(search, floors, order, cutoff)
-        st["t2"] = time.perf_counter() - t0
+        st["t2"] = time.process_time() - t0
         state["best"] = cutoff, np.inf
         for value, index, keep in sorted(
             (value, *at) for at, value in search.relaxed.items() if value < cutoff
@@ -222,7 +222,7 @@ def run_lattice(search: LatticeSearch, state: State) -> None:
         if np.isfinite(state["best"][1]):
             break
     st["relaxed2"] = len(search.relaxed)
-    st["t"] = time.perf_counter() - t0
+    st["t"] = time.process_time() - t0
 
 
 def _floors(search: LatticeSearch) -> Floats:
@@ -295,7 +295,7 @@ def _relax_energy(search: LatticeSearch, index: int, keeps: Sequence[int]) -> Fl
 def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, int]]) -> Floats:
     """Least cost of candidates with the same spread in up to LANES currencies or keep choices."""
     count = len(search.levels)
-    pays = np.zeros((count, 3, LANES))
+    pays = np.zeros((count, 4, LANES))
     once = np.zeros((count, 3, LANES))
     kept = np.zeros((count, LANES, 3), np.int64)
     constant = np.zeros(LANES)
@@ -310,15 +310,16 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
             kept[list(held), lane, x] = 1
             for level, deeper in pairwise(held):
                 once[level, x, lane] = found.once[index, deeper]
+        through = _through(search, index, keep)
+        if lane == 0:
+            first = through
+        same = (through == first) & (through >= 0)
+        pays[same, 3, lane], pays[same, 1, lane] = pays[same, 1, lane], 0.0
         innermost = search.holders[_O][keep][-1]
         if work > search.degrees.shared[index, innermost:, _O].prod():
             kept[innermost, lane, _O] = 2
     shifts, ways, _ = _ways(search, index)
     lattice = search.lattice
-    table = _reuse(search, index)
-    rows = np.zeros((count, 3, LANES), np.int64)
-    for lane in range(LANES):
-        rows[:, :, lane] = _rows(search, index, lanes[min(lane, len(lanes) - 1)][1])
     least = relax(
         count,
         pays,
@@ -328,8 +329,7 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
         search.depth,
         shifts,
         ways,
-        table,
-        rows,
+        _reuse(search, index, first),
         _IRRELEVANT,
         lattice.moves,
         lattice.stride,
@@ -341,14 +341,16 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
     return least + constant
 
 
-def _reuse(search: LatticeSearch, index: int) -> Floats:
-    """(3 + levels, nodes): of W, I, O, and of I as seen through the fan-out below each level."""
+def _reuse(search: LatticeSearch, index: int, through: Ints) -> Floats:
+    """(3 + levels, nodes): of W, I, O, and of I as seen from every level through a fan-out."""
     table = np.empty((3 + len(search.levels), search.lattice.nodes))
     table[:3] = search.reuse
-    for level, found in enumerate(search.levels):
-        spread = found[search.picked[index, level]]
-        seen = [_seen(search, factors) for factors in spread.factors]
-        table[3 + level] = np.maximum(search.reuse[1], np.min(seen, axis=0))
+    table[3:] = search.reuse[1]
+    for level, at in enumerate(through):
+        if at >= 0:
+            spread = search.levels[at][search.picked[index, at]]
+            seen = np.min([_seen(search, factors) for factors in spread.factors], axis=0)
+            table[3 + level] = np.clip(seen, search.reuse[1], _FOREVER)
     return table
 
 
@@ -361,19 +363,16 @@ def _seen(search: LatticeSearch, factors: Ints) -> Floats:
     return search.seen[key]
 
 
-def _rows(search: LatticeSearch, index: int, keep: int) -> Ints:
-    """(levels, 3): the row of :func:`_reuse` for every operand in the loops of each level."""
-    rows = np.tile(np.arange(3), (len(search.levels), 1))
+def _through(search: LatticeSearch, index: int, keep: int) -> Ints:
+    """(levels,): the one fan-out in use between a level and the next holder of I; -1 for others."""
+    through = np.full(len(search.levels), -1)
     held = search.holders[1][keep]
     for level in range(len(search.levels)):
-        inner = min((h for h in held if h > level), default=None)
-        if inner is not None:
-            spread = [
-                at for at in range(level, inner) if search.degrees.instances[index, at] > 1
-            ]
-            if len(spread) == 1:
-                rows[level, 1] = 3 + spread[0]
-    return rows
+        inner = min((h for h in held if h > level), default=level)
+        used = [at for at in range(level, inner) if search.degrees.instances[index, at] > 1]
+        if len(used) == 1:
+            through[level] = used[0]
+    return through
 
 
 def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
@@ -417,8 +416,10 @@ def _descend(search: LatticeSearch, state: State, index: int, keep: int) -> None
     for at, port in enumerate(ports):
         plan["ports"][at] = port.port
     plan["port_count"] = len(ports)
-    plan["rows"][:count] = _rows(search, index, keep)
-    table = _reuse(search, index)
+    through = _through(search, index, keep)
+    plan["rows"][:count] = np.arange(3)
+    plan["rows"][:count, 1] = np.where(through >= 0, 3 + np.arange(count), 1)
+    table = _reuse(search, index, through)
     plan["idle"], plan["compute"] = search.idle[index], search.cycles[index]
     _, begins, extents = _ways(search, index)
     plan["ways"][: count + 1] = begins

@@ -56,22 +56,16 @@ def least_below(table: Floats, moves: Ints, stride: Ints, radix: Ints, dims: Int
 
 @compiled
 def pending(
-    chains: Floats,
-    live: Bools,
-    pays: Floats,
-    reuse: Floats,
-    rows: Ints,
-    operand: int,
-    out: Floats,
+    chains: Floats, live: Bools, pays: Floats, reuse: Floats, operand: int, out: Floats
 ) -> bool:
     """Least cost of a chain when ``operand`` stays open and all other open operands end here.
 
     Args:
         chains: (8, nodes, LANES) least cost by set of open operands.
         live: (8,) sets that occur.
-        pays: (3, LANES) cost per arriving element, of all multiply-accumulates.
-        reuse: (rows, nodes) see :func:`qmc.lattice.reuse`.
-        rows: (3, LANES) the row of ``reuse`` that holds for an operand.
+        pays: (4, LANES) cost per arriving element, of all multiply-accumulates; the last for I that
+            is seen through a fan-out.
+        reuse: (4, nodes) see :func:`qmc.lattice.reuse`, likewise.
         operand: which stays; -1 for chains with none open.
         out: (nodes, LANES).
 
@@ -83,26 +77,35 @@ def pending(
     for opened in range(_SETS):
         if not live[opened] or (opened != 0 if operand < 0 else not opened >> operand & 1):
             continue
-        for lane in range(LANES):
-            first = -1
-            second = -1
-            for other in range(3):
-                if other != operand and opened >> other & 1:
-                    if first < 0:
-                        first = other
-                    else:
-                        second = other
-            price = pays[first, lane] if first >= 0 else 0.0
-            extra = pays[second, lane] if second >= 0 else 0.0
-            row = rows[first, lane] if first >= 0 else 0
-            other_row = rows[second, lane] if second >= 0 else 0
-            for node in range(nodes):
-                value = chains[opened, node, lane]
-                value += price * reuse[row, node] + extra * reuse[other_row, node]
+        ends = opened if operand < 0 else opened & ~(1 << operand)
+        for node in range(nodes):
+            weights = reuse[0, node] if ends & 1 else 0.0
+            inputs = reuse[1, node] if ends & 2 else 0.0
+            spread = reuse[3, node] if ends & 2 else 0.0
+            outputs = reuse[2, node] if ends & 4 else 0.0
+            for lane in range(LANES):
+                value = (
+                    chains[opened, node, lane]
+                    + pays[0, lane] * weights
+                    + pays[1, lane] * inputs
+                    + pays[3, lane] * spread
+                    + pays[2, lane] * outputs
+                )
                 if not some or value < out[node, lane]:
                     out[node, lane] = value
         some = True
     return some
+
+
+@compiled
+def end_run(table: Floats, pays: Floats, reuse: Floats, operand: int, out: Floats) -> None:
+    """Add to a table what ``operand`` pays when its run ends at each node."""
+    for node in range(table.shape[0]):
+        share = reuse[operand, node]
+        spread = reuse[3, node] if operand == 1 else 0.0
+        for lane in range(LANES):
+            paid = pays[operand, lane] * share + pays[3, lane] * spread
+            out[node, lane] = table[node, lane] + paid
 
 
 @compiled
@@ -111,25 +114,23 @@ def loop_block(
     live: Bools,
     pays: Floats,
     reuse: Floats,
-    rows: Ints,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
     radix: Ints,
     before: Floats,
     after: Floats,
+    ended: Floats,
 ) -> None:
     """Extend all chains by the loops in time of one memory.
 
     ``before[0]`` becomes :func:`pending` for no operand, ``before[1 + x]`` for operand x;
     ``after[0]`` the least cost with nothing open of all chains whose loops end at a node,
-    ``after[1 + x]`` that with x open. ``chains`` and ``live`` are updated.
+    ``after[1 + x]`` that with x open. ``chains`` and ``live`` are updated; ``ended`` is scratch.
     """
-    nodes = chains.shape[1]
     everywhere = np.ones(8, np.int64)
     occurs = live.copy()
-    ended = np.empty_like(before[0])
-    if pending(chains, occurs, pays, reuse, rows, -1, before[0]):
+    if pending(chains, occurs, pays, reuse, -1, before[0]):
         after[0] = before[0]
         least_below(after[0], moves, stride, radix, everywhere)
     else:
@@ -137,32 +138,66 @@ def loop_block(
         after[0] = np.inf
     for operand in range(3):
         table, stays = before[operand + 1], after[operand + 1]
-        if not pending(chains, occurs, pays, reuse, rows, operand, table):
+        if not pending(chains, occurs, pays, reuse, operand, table):
             table[:] = np.inf
             stays[:] = np.inf
             continue
         stays[:] = table
         least_below(stays, moves, stride, radix, irrelevant[operand])
-        for node in range(nodes):
-            for lane in range(LANES):
-                ended[node, lane] = (
-                    stays[node, lane] + pays[operand, lane] * reuse[rows[operand, lane], node]
-                )
+        end_run(stays, pays, reuse, operand, ended)
         least_below(ended, moves, stride, radix, 1 - irrelevant[operand])
-        for node in range(nodes):
+        for node in range(ended.shape[0]):
             for lane in range(LANES):
                 if ended[node, lane] < after[0, node, lane]:
                     after[0, node, lane] = ended[node, lane]
-    for operand in range(3):
-        opened = 1 << operand
-        some = False
-        for other in range(_SETS):
-            some = some or ((other >> operand & 1) == 1 and occurs[other])
-        if some:
-            chains[opened] = after[operand + 1]
-            live[opened] = True
+        chains[1 << operand] = stays
+        live[1 << operand] = True
     chains[0] = after[0]
     live[0] = True
+
+
+@compiled
+def outermost_block(
+    chains: Floats,
+    live: Bools,
+    pays: Floats,
+    reuse: Floats,
+    irrelevant: Ints,
+    moves: Ints,
+    stride: Ints,
+    radix: Ints,
+    before: Floats,
+    after: Floats,
+    ended: Floats,
+) -> None:
+    """The same for the outermost memory, whose tile is the last node: only that is computed."""
+    nodes = chains.shape[1]
+    last = nodes - 1
+    after[:, last] = np.inf
+    if pending(chains, live, pays, reuse, -1, before[0]):
+        for lane in range(LANES):
+            after[0, last, lane] = before[0, :, lane].min()
+    else:
+        before[0] = np.inf
+    for operand in range(3):
+        table = before[operand + 1]
+        if not pending(chains, live, pays, reuse, operand, table):
+            table[:] = np.inf
+            continue
+        ended[:] = table
+        if operand == 1:  # what arrives depends on the tile below the loops, K aside
+            least_below(ended, moves, stride, radix, irrelevant[operand])
+            end_run(ended, pays, reuse, operand, ended)
+            for node in range(nodes):
+                if node // stride[2] % radix[2] == radix[2] - 1:
+                    for lane in range(LANES):
+                        value = ended[node, lane]
+                        if value < after[0, last, lane]:
+                            after[0, last, lane] = value
+            continue
+        for lane in range(LANES):
+            value = table[:, lane].min() + pays[operand, lane] * reuse[operand, last]
+            after[0, last, lane] = min(after[0, last, lane], value)
 
 
 @compiled
@@ -259,7 +294,6 @@ def relax(
     shifts: Ints,
     ways: Ints,
     reuse: Floats,
-    rows: Ints,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
@@ -272,14 +306,15 @@ def relax(
 
     Args:
         levels: memories.
-        pays: (levels, 3, LANES) what an element costs whose run ends in the loops of a level.
+        pays: (levels, 4, LANES) what an element of W, I, O costs whose run ends in the loops of a
+            level; the last one of I that is seen through a fan-out.
         once: (levels, 3, LANES) see :func:`hold`.
         kept: (levels, LANES, 3).
         words: (levels, 4, nodes). depth: (levels,).
         shifts: (all ways, nodes); those of the fan-out below level l are ``ways[l]`` to
             ``ways[l + 1]``.
-        rows: (levels, 3, LANES) the row of ``reuse`` for an operand in the loops of a level.
-        reuse, irrelevant, moves, stride, radix: of the lattice.
+        reuse: (3 + levels, nodes) of W, I, O, and of I seen through a fan-out from each level.
+        irrelevant, moves, stride, radix: of the lattice.
         chains: (8, nodes, LANES) scratch.
         before, after: (levels, 4, nodes, LANES) filled for :mod:`qmc.descent`.
 
@@ -291,23 +326,22 @@ def relax(
     live[0] = True
     chains[0] = np.inf
     chains[0, 0] = 0.0
+    ended = np.empty((nodes, LANES))
+    seen = np.empty((4, nodes))
+    seen[:3] = reuse[:3]
     for level in range(levels - 1, -1, -1):
         first, last = ways[level], ways[level + 1]
         if last - first > 1 or shifts[first, 0] < 0:
             spread_out(chains, live, shifts[first:last])
-        loop_block(
-            chains,
-            live,
-            pays[level],
-            reuse,
-            rows[level],
-            irrelevant,
-            moves,
-            stride,
-            radix,
-            before[level],
-            after[level],
-        )
-        if level > 0:
+        seen[3] = reuse[3 + level]
+        tables = before[level], after[level]
+        if level == 0:
+            outermost_block(
+                chains, live, pays[0], seen, irrelevant, moves, stride, radix, *tables, ended
+            )
+        else:
+            loop_block(
+                chains, live, pays[level], seen, irrelevant, moves, stride, radix, *tables, ended
+            )
             hold(chains, live, words[level], depth[level], kept[level], once[level])
-    return chains[0, nodes - 1].copy()
+    return after[0, 0, nodes - 1].copy()

@@ -22,6 +22,8 @@ _KERNELS = (
     "nest_bounds.py",
     "branch_and_bound.py",
     "random_walk.py",
+    "width_kernel.py",
+    "width_walk.py",
 )
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

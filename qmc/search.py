@@ -35,7 +35,7 @@ from qmc.mapping import Keep, Mapping
 from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import TIE, Choices, least_cycles
-from qmc.nest_kernel import Nest, Problem, empty_nest
+from qmc.nest_kernel import Ints, Nest, Problem, empty_nest
 from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
@@ -256,15 +256,20 @@ def _winner(walks: list[_Walk]) -> _Walk | None:
 
 def best_mapping(space: MapSpace, state: State, keep: tuple[Keep, ...]) -> Mapping:
     """The best mapping that a state holds."""
+    return mapping_of(space, state["best_factors"], state["best_orders"], keep)
+
+
+def mapping_of(space: MapSpace, factors: Ints, orders: Ints, keep: tuple[Keep, ...]) -> Mapping:
+    """A mapping from factors (L, 3, 8) and orders (L, 8), innermost first."""
     tiling = tuple(
-        tuple(int(f) for f in state["best_factors"][block.level, _AXES.index(block.axis)])
+        tuple(int(f) for f in factors[block.level, _AXES.index(block.axis)])
         for block in space.blocks
     )
-    orders = []
-    for block, factors in zip(space.blocks, tiling, strict=True):
-        order = state["best_orders"][block.level] if block.axis is None else range(8)
-        orders.append(tuple(int(dim) for dim in order if factors[dim] > 1))
-    return to_mapping(space, tiling, tuple(orders), keep)
+    chosen = []
+    for block, own in zip(space.blocks, tiling, strict=True):
+        order = orders[block.level] if block.axis is None else range(8)
+        chosen.append(tuple(int(dim) for dim in order if own[dim] > 1))
+    return to_mapping(space, tiling, tuple(chosen), keep)
 
 
 _AXES = (None, "x", "y")

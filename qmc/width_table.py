@@ -1,0 +1,247 @@
+"""The best mapping of every layer of a network at every triple of widths.
+
+What a joint search of widths reads: costs of weights, inputs and outputs of 2 to 8 bits each, all
+proved. Layers of one shape, and triples that cost the same, are searched once
+(:mod:`qmc.width_search`); finished layers stay in the cache, so that a search that was stopped goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from qmc import cache
+from qmc.cost_models.analytical import AnalyticalModel, PsumRule
+from qmc.cost_models.base import Cost, CostModel
+from qmc.errors import NoMappingError, QmcError
+from qmc.layer import Layer, Precision
+from qmc.mapping import Mapping as LoopMapping
+from qmc.mapping_text import mapping_to_data, read_mapping_data
+from qmc.mapspace import count_tilings, map_space
+from qmc.schedule import RULES_VERSION
+from qmc.schedule import Problem as Shape
+from qmc.search import MAX_STEPS, compile_kernels, objective_value, searchable
+from qmc.search_result import Objective
+from qmc.targets.target import Target
+from qmc.width_classes import Triple, WidthClasses, width_classes
+from qmc.width_search import WidthResult, search_widths
+
+#: Bits that a tensor may have in a width table unless others are asked for.
+TABLE_WIDTHS = tuple(range(2, 9))
+
+
+@dataclass(frozen=True, slots=True)
+class WidthEntry:
+    """The best of one layer at one triple of widths.
+
+    Attributes:
+        energy_pj, cycles, bound: of the cost.
+        gap: how far the objective may be above the optimum, relative; 0 when proved.
+        mapping, cost: None in a table that was read from a file.
+    """
+
+    energy_pj: float
+    cycles: int
+    bound: str
+    gap: float
+    mapping: LoopMapping | None = None
+    cost: Cost | None = None
+
+    @property
+    def proved(self) -> bool:
+        """Whether no mapping is better."""
+        return self.gap == 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WidthTable:
+    """The best of every layer at every triple of widths.
+
+    Attributes:
+        target: name of the machine.
+        objective: what each entry minimizes.
+        psum_bits: width of a partial sum; None stands for the output's.
+        layers: names, in the order of the network.
+        widths: of weights, inputs and outputs alike.
+        entries: by layer name and (weight bits, input bits, output bits); without those that fit no
+            mapping or that the MACs do not execute.
+    """
+
+    target: str
+    objective: Objective
+    psum_bits: int | None
+    layers: tuple[str, ...]
+    widths: tuple[int, ...]
+    entries: Mapping[tuple[str, Triple], WidthEntry]
+
+    def entry(self, layer: str, precision: Precision) -> WidthEntry:
+        """The best of ``layer`` at ``precision``.
+
+        Raises:
+            NoMappingError: no mapping fits at these widths, or they are not in the table.
+        """
+        triple = precision.weight_bits, precision.input_bits, precision.output_bits
+        found = self.entries.get((layer, triple))
+        partial = precision.output_bits if self.psum_bits is None else self.psum_bits
+        if found is None or precision.psum_bits != partial:
+            text = "w{}a{}o{}".format(*triple)
+            reason = f"the width table has no entry for {text} and psums of {precision.psum_bits}"
+            raise NoMappingError(layer, self.target, reason)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """All problems of layers of one shape; everything that decides the results."""
+
+    shape: Layer
+    classes: WidthClasses
+    target: Target
+    model: AnalyticalModel
+    objective: Objective
+    max_steps: int
+
+    def key(self) -> str:
+        settings = self.model, self.objective, self.max_steps
+        triples = sorted(self.classes.triples)
+        psum_bits = self.classes.psum_bits
+        return cache.cache_key(
+            RULES_VERSION, "widths", self.shape, self.target, *settings, triples, psum_bits
+        )
+
+
+def width_table(
+    layers: Sequence[Layer],
+    target: Target,
+    model: CostModel,
+    objective: Objective = Objective.EDP,
+    widths: Sequence[int] = TABLE_WIDTHS,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    max_steps: int = MAX_STEPS,
+) -> WidthTable:
+    """Search the best mapping of every layer at every triple of ``widths``.
+
+    Args:
+        layers: of a network; those without weights have no mapping and are left out.
+        target: the machine; its width of partial sums holds for all.
+        model: the analytical model.
+        objective: what to minimize, for each entry.
+        widths: bits of weights, inputs and outputs.
+        jobs: threads to use; the result is the same for any number.
+        progress: called with (layers done, layers in all).
+        max_steps: of each search.
+
+    Raises:
+        NoMappingError: the machine's constraints leave part of a loop of a layer no place.
+        CostModelError: ``model`` is not the analytical one.
+    """
+    rules, precision = searchable(model, Precision(psum_bits=target.psum_bits))
+    honest = isinstance(model, AnalyticalModel) and model.psum is PsumRule.HONEST
+    psum_bits = precision.psum_bits if honest else None
+    classes = width_classes(target, psum_bits, widths)
+    weighted = [layer for layer in layers if layer.has_weights]
+    shapes = {layer.name: Shape.of(layer, precision).layer for layer in weighted}
+    tasks = {
+        shape: _Task(shape, classes, target, rules, objective, max_steps)
+        for shape in shapes.values()
+    }
+    found: dict[Layer, tuple[WidthEntry | None, ...]] = {}
+    for task, results in _run(list(tasks.values()), jobs):
+        found[task.shape] = tuple(None if r is None else _entry(r) for r in results)
+        if progress is not None:
+            progress(sum(shape in found for shape in shapes.values()), len(weighted))
+    entries = {
+        (layer.name, triple): entry
+        for layer in weighted
+        for triple, number in classes.triples.items()
+        if (entry := found[shapes[layer.name]][number]) is not None
+    }
+    names = tuple(layer.name for layer in weighted)
+    return WidthTable(target.name, objective, psum_bits, names, tuple(widths), entries)
+
+
+def _entry(result: WidthResult) -> WidthEntry:
+    cost = result.cost
+    return WidthEntry(cost.energy_pj, cost.cycles, cost.bound, result.gap, result.mapping, cost)
+
+
+_Results = tuple[WidthResult | None, ...]
+
+
+def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[_Task, _Results]]:
+    """Results, the largest searches first; what the cache has is not searched."""
+    cached = [(task, _decode(task, cache.load(task.key()))) for task in tasks]
+    yield from ((task, results) for task, results in cached if results is not None)
+    missing = [task for task, results in cached if results is None]
+    missing.sort(key=lambda task: -count_tilings(map_space(task.shape, task.target)))
+    with contextlib.ExitStack() as stack:
+        fresh: Iterator[_Results] = map(_search, missing)
+        if jobs > 1 and len(missing) > 1:
+            pool = ThreadPoolExecutor(min(jobs, len(missing)))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            compile_kernels()
+            fresh = pool.map(_search, missing)
+        yield from zip(missing, fresh, strict=True)
+
+
+def _search(task: _Task) -> _Results:
+    results = search_widths(
+        task.shape,
+        task.classes,
+        task.target,
+        task.model,
+        task.objective,
+        max_steps=task.max_steps,
+    )
+    cache.store(task.key(), _encode(task, results))
+    return results
+
+
+def _encode(task: _Task, results: _Results) -> dict[str, Any]:
+    """Every mapping once, and for each problem the number of its mapping, its value and gap."""
+    numbers: dict[LoopMapping, int] = {}
+    best = [
+        None
+        if result is None
+        else (
+            numbers.setdefault(result.mapping, len(numbers)),
+            objective_value(result.cost, task.objective),
+            result.gap,
+        )
+        for result in results
+    ]
+    return {"mappings": [mapping_to_data(mapping) for mapping in numbers], "best": best}
+
+
+def _decode(task: _Task, entry: Any) -> _Results | None:
+    """The results an entry holds, priced anew; None when the entry does not fit the task."""
+    try:
+        mappings = [read_mapping_data(data) for data in entry["mappings"]]
+        results = [
+            None if best is None else _priced(task, number, mappings[best[0]], *best[1:])
+            for number, best in enumerate(entry["best"])
+        ]
+    except (TypeError, KeyError, IndexError, QmcError):
+        return None
+    return tuple(results) if len(results) == len(task.classes.problems) else None
+
+
+def _priced(
+    task: _Task, number: int, mapping: LoopMapping, value: float, gap: float
+) -> WidthResult:
+    """One result, priced anew.
+
+    Raises:
+        KeyError: its value is another than was stored, so it was found under other rules.
+    """
+    precision = task.classes.precisions[number]
+    cost = task.model.evaluate(task.shape, precision, task.target, mapping)
+    if objective_value(cost, task.objective) != value:
+        raise KeyError(value)
+    return WidthResult(mapping, cost, gap)

@@ -201,6 +201,9 @@ def map_command(
     first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
     seed: SeedOption = 0,
     jobs: JobsOption = None,
+    width_table: Annotated[
+        Path | None, typer.Option(help="Also write the best at all widths 2 to 8 to this CSV.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search the best mapping of one layer or of every layer of a model."""
@@ -211,6 +214,9 @@ def map_command(
     rules = mapping_command.cost_rules(psum, first_fill)
     settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
     work = mapping_command.Work(model, layer, bits, target, max_latency)
+    if width_table is not None:
+        with Stages(Console(stderr=True)).stage("search all widths") as tick:
+            mapping_command.map_widths(work, width_table, settings, tick)
     with Stages(Console(stderr=True)).stage("search mappings") as tick:
         if pareto:
             _show(mapping_command.map_front(work, settings), as_json, _print_front)

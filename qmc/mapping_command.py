@@ -24,6 +24,8 @@ from qmc.schedule import Task, mapped, search_all
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
+from qmc.width_csv import write_width_table
+from qmc.width_table import width_table
 from qmc.yaml_input import read_yaml
 
 Json = dict[str, Any]
@@ -137,6 +139,21 @@ def _one_layer(work: Work) -> Layer:
             f"--layer: {work.model.name} has no layer '{work.layer}'; near: {', '.join(near)}"
         )
     return layers[work.layer]
+
+
+def map_widths(work: Work, file: Path, settings: SearchSettings, tick: Tick = no_tick) -> None:
+    """Search every layer of a model at every triple of widths; the table goes to a CSV file."""
+    if work.layer is not None:
+        raise QmcError("--width-table: found --layer; allowed: MODEL alone")
+    table = width_table(
+        _network(work).layers,
+        load_target(work.target),
+        settings.model,
+        settings.objective,
+        jobs=settings.jobs,
+        progress=tick,
+    )
+    write_width_table(table, file)
 
 
 def evaluate_mapping(

@@ -24,8 +24,8 @@ def build_widths(problem: Problem, target: Target, classes: WidthClasses) -> Wid
     widths = np.zeros(1, WIDTHS)[0]
     widths["packing"] = 1
     widths["classes"] = [len(bits) for bits in classes.bits]
-    for x, bits in enumerate(classes.bits):
-        widths["bits"][x, : len(bits)] = bits
+    for x, own in enumerate(classes.bits):
+        widths["bits"][x, : len(own)] = own
     partial = [classes.partial_bits(bits) for bits in classes.bits[_OUTPUT]]
     widths["bits"][PARTIAL, : len(partial)] = partial
     for level, memory in enumerate(target.memories):

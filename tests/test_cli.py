@@ -16,6 +16,8 @@ import onnx
 import pytest
 
 from qmc import cli
+from qmc.layer import Precision
+from qmc.width_csv import read_width_table
 from tests.onnx_graph import OnnxGraph
 
 Run = Callable[..., tuple[int, str, str]]
@@ -163,6 +165,19 @@ def test_evaluate_of_a_found_mapping_gives_the_same_cost(qmc: Run, tmp_path: Pat
         assert priced[key] == found[key]
 
 
+def test_map_of_a_model_writes_the_width_table(qmc: Run, model: Path, tmp_path: Path) -> None:
+    code, out, _ = qmc(
+        "map", model, "-t", "simba-8b", "--width-table", tmp_path / "t.csv", "--json"
+    )
+    assert code == 0
+    table = read_width_table(tmp_path / "t.csv")
+    found = [entry for entry in json.loads(out)["layers"] if entry["op"] in ("conv", "dense")]
+    assert len(table.entries) == len(found) * 7**3
+    for entry in found:
+        best = table.entry(entry["name"], Precision())
+        assert (best.energy_pj, best.cycles) == (entry["energy_pj"], entry["cycles"])
+
+
 def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
     code, out, _ = qmc("map", model, "-t", "simba-8b", "--json")
     assert code == 0
@@ -179,6 +194,7 @@ def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-drop", "1"), ("--eval",)),
         (("compile", "absent.onnx", "-t", "simba", "-o", "b"), ("absent.onnx",)),
         (("map", "-t", "simba"), ("--layer",)),
+        (("map", "--layer", "C=3", "-t", "simba", "--width-table", "t.csv"), ("--width-table",)),
         (("map", "--layer", "C=3 X=4", "-t", "simba"), ("X=4", "allowed")),
         (("map", "--layer", "C=3", "-t", "simba", "--bits", "w99a8"), ("--bits", "99", "1 to 16")),
         (("map", "--layer", "C=3", "-t", "simba", "--psum", "free"), ("'free'", "honest")),

@@ -220,7 +220,7 @@ def test_width_table_ignores_corrupted_entries(own_cache: Path) -> None:
 
 def test_width_table_layer_that_fits_at_narrow_widths_only() -> None:
     target = load_target("eyeriss")
-    buffer = replace(target.memories[1], depth_words=100)
+    buffer = replace(target.memories[1], depth_words=20)
     target = replace(target, memories=(target.memories[0], buffer, *target.memories[2:]))
     table = width_table(NETWORK[:1], target, _MODEL)
     assert 0 < len(table.entries) < 7**3

@@ -197,6 +197,9 @@ def map_command(
     pareto: Annotated[
         bool, typer.Option("--pareto", help="The layer's (energy, cycles) Pareto set.")
     ] = False,
+    what_helps: Annotated[
+        bool, typer.Option(help="Search the layer on changed machines too: what would help most.")
+    ] = True,
     psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
     first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
     seed: SeedOption = 0,
@@ -213,7 +216,7 @@ def map_command(
 
     rules = mapping_command.cost_rules(psum, first_fill)
     settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
-    work = mapping_command.Work(model, layer, bits, target, max_latency)
+    work = mapping_command.Work(model, layer, bits, target, max_latency, what_helps)
     if width_table is not None:
         with Stages(Console(stderr=True)).stage("search all widths") as tick:
             mapping_command.map_widths(work, width_table, settings, tick)
@@ -372,13 +375,13 @@ def _print_build(data: dict[str, Any], console: Console) -> None:
 
 
 def _print_layer(data: dict[str, Any], console: Console) -> None:
-    from qmc.console import print_layer
+    from qmc.layer_view import print_layer
 
     print_layer(data, console)
 
 
 def _print_front(data: dict[str, Any], console: Console) -> None:
-    from qmc.console import print_front
+    from qmc.layer_view import print_front
 
     print_front(data, console)
 

@@ -13,12 +13,22 @@ Json = dict[str, Any]
 
 #: Characters of the layer table beside the names.
 _OTHER_COLUMNS = 64
+#: The same of the mapping table.
+_MAPPING_COLUMNS = 54
+_OBJECTIVES = {"edp": "EDP", "energy": "energy", "latency": "cycles"}
+_SHORT_NAMES = {
+    "row-stationary": "row st.",
+    "weight-stationary": "weight st.",
+    "output-stationary": "output st.",
+    "no-local-reuse": "no reuse",
+}
 
 
 def print_build(report: Json, console: Console) -> None:
     """Network summary, then one line per layer, in the manner of Arm Vela."""
     print_network(report, console)
     print_layers(report["layers"], console)
+    print_mappings(report, console)
     for note in report.get("notes", ()):
         console.print(Text(f"note: {printable(note)}", style="yellow"))
 
@@ -54,8 +64,7 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     """One line per layer with bars of energy."""
     layers = list(layers)
     total = sum(layer["energy_pj"] for layer in layers) or 1.0
-    title = "Layers (energy and cycles modelled)"
-    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table = plain_table("Layers (energy and cycles modelled)")
     name_width = min(28, max(10, console.width - _OTHER_COLUMNS))
     table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
     table.add_column("Op", no_wrap=True)
@@ -69,105 +78,60 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
             Text(printable(layer["name"])),
             layer["op"],
             f"{layer['w_bits'] or '-'}/{layer['a_bits']}/{layer['o_bits']}",
-            _short(layer["macs"]) if layer["macs"] else "-",
+            short(layer["macs"]) if layer["macs"] else "-",
             f"{layer['energy_pj'] / 1e6:.3g}",
             f"{100 * share:.1f}",
             "█" * round(10 * share),
-            _short(layer["cycles"]),
+            short(layer["cycles"]),
             f"{100 * layer['utilization']:.0f}%",
             Text(layer["bound"]),
         )
     console.print(table)
 
 
-def print_layer(entry: Json, console: Console) -> None:
-    """One layer: cost, energy by memory as bars, accesses, loop nest."""
-    widths = f"w{entry['w_bits']}a{entry['a_bits']}o{entry['o_bits']} p{entry['psum_bits']}"
-    title = f"{printable(entry['name'])}  {entry['op']}  {widths}"
-    console.print(Text(title, style="bold"))
-    for label, value in (
-        ("MACs", f"{entry['macs']:,}"),
-        ("Energy (modelled)", f"{entry['energy_pj'] / 1e6:,.4f} µJ"),
-        ("Cycles (modelled)", f"{entry['cycles']:,}, set by {entry['bound']}"),
-        ("EDP (modelled)", f"{entry['edp_pj_cycles']:.4e} pJ·cycle"),
-        ("MACs in use", f"{100 * entry['utilization']:.1f} %"),
-    ):
-        console.print(Text(f"  {label:<24}{value}"))
-    if entry["certificate"]:
-        certificate = entry["certificate"]
-        proved = "proved best" if certificate["proved"] else "not proved"
-        told = f"{proved}: {certificate['evaluated']:,} of {certificate['space']:,} mappings priced"
-        console.print(Text(f"  {'Search':<24}{told}"))
-    console.print(_energy_bars(entry))
-    console.print(_accesses(entry))
-    if entry.get("nest"):
-        console.print(Text(entry["nest"]))
-    if entry.get("against"):
-        console.print(_against(entry["against"]))
-
-
-def print_front(front: Json, console: Console) -> None:
-    """The Pareto set of a layer: one line per point, from least energy to fewest cycles."""
-    points = front["points"]
-    title = f"{printable(front['layer'])}: energy and latency, modelled"
-    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name in ("µJ", "", "Cycles", "", "ms", "EDP pJ·cycle", "Util"):
-        table.add_column(name, justify="right")
-    table.add_column("Bound")
-    table.add_column("")
-    for point in points:
-        energy, cycles = point["energy_pj"], point["cycles"]
+def print_mappings(report: Json, console: Console) -> None:
+    """One line per searched layer: EDP, proof, and the named dataflows in comparison."""
+    searched = [layer for layer in report["layers"] if layer.get("certificate")]
+    flows = list(report["network"].get("baselines") or ())
+    objective = report.get("objective", "edp")
+    table = plain_table(f"Mappings, and {_OBJECTIVES[objective]} of named dataflows in comparison")
+    name_width = min(28, max(10, console.width - _MAPPING_COLUMNS))
+    table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
+    for name in ("EDP", "Best by", *(_SHORT_NAMES.get(flow, flow) for flow in flows)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in searched:
+        baselines = layer.get("baselines") or {}
         table.add_row(
-            f"{energy / 1e6:,.4f}",
-            f"+{100 * (energy / points[0]['energy_pj'] - 1):.2f} %",
-            f"{cycles:,}",
-            f"+{100 * (cycles / points[-1]['cycles'] - 1):.1f} %",
-            f"{1e3 * cycles / front['target']['clock_hz']:.4f}",
-            f"{point['edp_pj_cycles']:.4e}",
-            f"{100 * point['utilization']:.0f}%",
-            point["bound"],
-            _proof(point["certificate"]),
+            Text(printable(layer["name"])),
+            f"{layer['edp_pj_cycles']:.2e}",
+            proof(layer["certificate"]),
+            *(times(baselines.get(flow)) for flow in flows),
         )
+    if flows:
+        network = report["network"]
+        cells = (times(network["baselines"][flow]) for flow in flows)
+        edp = f"{network['edp_pj_cycles']:.2e}"
+        table.add_row(Text("network"), edp, "", *cells, style="bold")
     console.print(table)
 
 
-def _proof(certificate: Json) -> str:
+def plain_table(title: str) -> Table:
+    """A table without lines."""
+    return Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+
+
+def times(baseline: Json | None) -> str:
+    """How many times the cost a dataflow has; ``?`` where its best is not known for sure."""
+    if baseline is None or baseline.get("missing"):
+        return "-"
+    factor = baseline["times"]
+    digits = f"{factor:.2f}" if factor < 9.995 else f"{factor:,.0f}"
+    return f"×{digits}{' ' if baseline['proved'] else '?'}"
+
+
+def proof(certificate: Json) -> str:
     """Whether a mapping is proved best, or how far it may be from that."""
-    return "proved" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g} %"
-
-
-def _energy_bars(entry: Json) -> Table:
-    table = Table("Memory", "pJ", "%", "", title="Energy by memory", box=None, pad_edge=False)
-    for memory, energy in entry["energy_by_memory_pj"].items():
-        share = energy / (entry["energy_pj"] or 1.0)
-        table.add_row(memory, f"{energy:,.1f}", f"{100 * share:.1f}", "█" * round(40 * share))
-    return table
-
-
-def _accesses(entry: Json) -> Table:
-    table = Table(title="Words per instance", box=None, pad_edge=False)
-    for name in ("Memory", "", "Reads", "Fills", "Updates", "Instances", "Words held"):
-        table.add_column(name, justify="left" if name in ("Memory", "") else "right")
-    for memory, operands in entry["accesses"].items():
-        for operand, count in operands.items():
-            numbers = ("reads", "fills", "updates", "instances", "utilized_words")
-            table.add_row(memory, operand, *(f"{count[key]:,}" for key in numbers))
-    return table
-
-
-def _against(comparison: Json) -> Table:
-    title = f"Against the other report: {comparison['differences']} differences"
-    table = Table(title=title, box=None, pad_edge=False)
-    for name in ("Memory", "", "Count", "Here", "There", ""):
-        table.add_column(name, justify="right" if name in ("Here", "There") else "left")
-    for row in comparison["rows"]:
-        here, there = row["here"], row["there"]
-        mark = "" if row["same"] else "<>"
-        if mark and here is not None and there:
-            mark = f"<> {100 * (here / there - 1):+.3g} %"
-        numbers = ("-" if value is None else f"{value:,}" for value in (here, there))
-        table.add_row(row["memory"] or "layer", row["operand"], row["quantity"], *numbers, mark)
-    return table
+    return "proof" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g}%"
 
 
 def printable(text: str) -> str:
@@ -175,7 +139,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _short(count: int) -> str:
+def short(count: int) -> str:
     """Three digits and a unit: 385 M, 12.5 k."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:

@@ -15,8 +15,9 @@ from qmc.errors import DataError, QmcError
 from qmc.frontend import load_network
 from qmc.layer import Layer
 from qmc.layer_text import parse_bits, parse_latency, parse_layer
-from qmc.mapping_text import mapping_to_data, nest_text, read_mapping_data
+from qmc.mapping_text import nest_text, read_mapping_data
 from qmc.network import Network
+from qmc.options import Mapper
 from qmc.pareto import front
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
@@ -24,6 +25,7 @@ from qmc.schedule import Task, mapped, search_all
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
+from qmc.what_helps import what_helps
 from qmc.width_csv import write_width_table
 from qmc.width_table import width_table
 from qmc.yaml_input import read_yaml
@@ -53,6 +55,7 @@ class Work:
         bits: widths, ``w4a8o8``.
         target: machine.
         max_latency: ``1.5ms`` or ``20000cycles``; None is no limit.
+        what_helps: of one layer, search also on changed machines.
     """
 
     model: Path | None
@@ -60,6 +63,7 @@ class Work:
     bits: str
     target: str
     max_latency: str | None = None
+    what_helps: bool = True
 
 
 def map_layer(work: Work, settings: SearchSettings) -> Json:
@@ -67,7 +71,21 @@ def map_layer(work: Work, settings: SearchSettings) -> Json:
     machine, settings = _machine(work, settings)
     pair = _one_layer(work), parse_bits(work.bits, machine.psum_bits)
     (priced,) = price_layers([pair], machine, settings)
-    return _with_nest(priced, machine, settings.objective)
+    entry = priced.entry(machine, settings.objective)
+    if not isinstance(priced.result, SearchResult):
+        return entry
+    mapping = priced.result.mapping
+    entry["objective"] = settings.objective.value
+    entry["nest"] = nest_text(priced.layer, machine, mapping, entry["accesses"])
+    if work.what_helps and settings.mapper is Mapper.EXACT:
+        entry["what_helps"] = _what_helps(priced, machine, settings)
+    return entry
+
+
+def _what_helps(priced: Priced, target: Target, settings: SearchSettings) -> list[Json]:
+    problem = (priced.layer, priced.precision, target, settings.model, settings.objective)
+    limit, jobs = settings.max_cycles, settings.jobs
+    return what_helps(*problem, priced.cost, max_cycles=limit, jobs=jobs)
 
 
 def map_front(work: Work, settings: SearchSettings) -> Json:
@@ -183,18 +201,9 @@ def evaluate_mapping(
         case _:
             raise QmcError(f"--format: found {file_format!r}; allowed: qmc, timeloop")
     cost = model.evaluate(layer, precision, machine, mapping)
-    entry = report.layer_entry(layer, precision, cost, machine, report.verdict(layer, cost, None))
-    return entry | {
-        "mapping": mapping_to_data(mapping),
-        "nest": nest_text(layer, machine, mapping),
-    }
-
-
-def _with_nest(priced: Priced, target: Target, objective: Objective) -> Json:
-    entry = priced.entry(target, objective)
-    if isinstance(priced.result, SearchResult):
-        entry["nest"] = nest_text(priced.layer, target, priced.result.mapping)
-    return entry
+    words = report.verdict(layer, cost, None)
+    entry = report.layer_entry(layer, precision, cost, machine, words, mapping)
+    return entry | {"nest": nest_text(layer, machine, mapping, entry["accesses"])}
 
 
 def _choose(kind: type[_Choice], flag: str, text: str) -> _Choice:

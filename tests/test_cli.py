@@ -186,9 +186,60 @@ def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
     assert report["network"]["energy_uj"] > 0
 
 
+def test_map_takes_one_layer_of_a_model_by_name(qmc: Run, model: Path) -> None:
+    code, out, _ = qmc("map", model, "--layer", "fc", "-t", "simba", "--json")
+    assert code == 0
+    assert json.loads(out)["name"] == "fc"
+    code, out, _ = qmc("map", model, "--layer", "pool", "-t", "simba", "--json")
+    assert code == 0
+    assert json.loads(out)["mapping"] == []
+    refused(qmc("map", model, "--layer", "cov", "-t", "simba"), "no layer 'cov'", "near: conv")
+    refused(qmc("map", model, "--layer", "pool", "-t", "simba", "--pareto"), "'pool'")
+
+
+def test_map_of_a_model_compares_with_named_dataflows(qmc: Run, model: Path) -> None:
+    report = json.loads(qmc("map", model, "-t", "eyeriss", "--json")[1])
+    conv, pool, _ = report["layers"]
+    assert list(conv["baselines"]) == list(report["network"]["baselines"])
+    assert pool["baselines"] == {}
+    stationary = conv["baselines"]["weight-stationary"]
+    times = stationary["edp_pj_cycles"] / conv["edp_pj_cycles"]
+    assert stationary["times"] == pytest.approx(times)
+    code, out, _ = qmc("map", model, "-t", "eyeriss")
+    assert code == 0
+    assert f"×{times:.2f}" in out
+
+
+def test_map_under_a_latency_limit(qmc: Run) -> None:
+    layer = ("map", "--layer", "C=16 K=12 P=8 Q=5", "-t", "eyeriss", "--optimize", "energy")
+    points = json.loads(qmc(*layer, "--pareto", "--json")[1])["points"]
+    cycles = [point["cycles"] for point in points]
+    assert len(cycles) > 1
+    limited = json.loads(qmc(*layer, "--max-latency", f"{cycles[1]}ns", "--json")[1])
+    assert limited["cycles"] == cycles[1]  # one cycle is a nanosecond
+    assert limited["certificate"]["max_cycles"] == cycles[1]
+    short = qmc(*layer, "--max-latency", f"{cycles[-1] - 1}cycles")
+    refused(short, "allowed", f"fastest mapping takes {cycles[-1]}")
+
+
+def test_map_with_a_budget_says_how_far_it_may_be(qmc: Run) -> None:
+    layer = ("map", "--layer", "C=192 K=96 P=28 Q=20 R=3 S=3", "-t", "simba", "--no-what-helps")
+    entry = json.loads(qmc(*layer, "--budget", "0.001", "--json")[1])
+    assert not entry["certificate"]["proved"]
+    assert entry["certificate"]["gap"] > 0
+    assert "what_helps" not in entry
+    code, out, _ = qmc(*layer, "--budget", "0.001")
+    assert code == 0
+    assert "not proved" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("map", "m.onnx", "-t", "simba", "--max-latency", "2 years"), ("--max-latency",)),
+        (("map", "--layer", "C=3", "-t", "simba", "--max-latency", "2h"), ("'2h'", "cycles")),
+        (("map", "--layer", "C=3", "-t", "simba", "--budget", "0"), ("--budget",)),
+        (("map", "-t", "simba", "--pareto"), ("--layer",)),
         (("compile", "m.onnx", "-o", "b"), ("--target",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--flash", "12 cats"), ("'12 cats'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-drop", "1"), ("--eval",)),

@@ -88,11 +88,11 @@ def with_size(target: Target, name: str, times: float) -> Target:
 
 def test_what_helps_sizes_equal_brute_force() -> None:
     compared = changed = 0
-    for seed in range(60):
+    for seed in range(90):
         rng = random.Random(9000 + seed)
         layer, precision, target = small_layer(rng), small_precision(rng), small_target(rng)
         try:
-            if space_size(map_space(layer, target)) > 400:
+            if space_size(map_space(layer, target)) > 600:
                 continue
             cost = search(layer, precision, target, _MODEL).cost
         except NoMappingError:
@@ -112,4 +112,4 @@ def test_what_helps_sizes_equal_brute_force() -> None:
             row["relative"] is None for row in rows
         )
     assert compared >= 30
-    assert changed >= 8
+    assert changed >= 4

@@ -133,6 +133,7 @@ class MemorySpec(_Model):
     word_bits: Annotated[int, Field(ge=1, le=4096)]
     row_words: _Count = 1
     depth_words: _Count | Literal["unlimited"]
+    cache: Literal["L1", "L2", "L3", "L4"] | None = None
     buffering: Annotated[int, Field(ge=1, le=16)] = 1
     keep: tuple[_OperandName, ...] = ()
     bypass: tuple[_OperandName, ...] = ()
@@ -225,6 +226,7 @@ class TargetSpec(_Model):
     clock_mhz: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     psum_bits: _Bits
     groups_follow: Literal["K", "C"]
+    caches: str | None = None
     sources: Annotated[dict[str, str], Field(min_length=1)]
     memories: Annotated[tuple[MemorySpec, ...], Field(min_length=2, max_length=16)]
     mac: MacSpec
@@ -237,6 +239,11 @@ class TargetSpec(_Model):
     @model_validator(mode="after")
     def _agree(self) -> TargetSpec:
         _require_distinct("memories", (*(memory.name for memory in self.memories), self.mac.name))
+        for index, memory in enumerate(self.memories):
+            if memory.cache is not None:  # else qmc.targets.system_caches has filled it in
+                raise ValueError(
+                    f"memories[{index}].cache is {memory.cache}, but 'caches' names no folder"
+                )
         outer = self.memories[0]
         for operand in Operand:
             if operand.value not in outer.keep:

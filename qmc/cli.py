@@ -49,6 +49,9 @@ BudgetOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds for all searches together; default: a number of steps."),
 ]
+MaxLatencyOption = Annotated[
+    str | None, typer.Option(help="Of the layer, or the network: 1.5ms, or 20000cycles.")
+]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 BuildArgument = Annotated[Path, typer.Argument(help="Folder made by qmc compile.")]
@@ -128,6 +131,7 @@ def compile_command(
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
     budget: BudgetOption = None,
+    max_latency: MaxLatencyOption = None,
     rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
     max_drop: Annotated[
@@ -160,6 +164,7 @@ def compile_command(
         optimize=optimize,
         mapper=mapper,
         budget_seconds=budget,
+        max_latency=max_latency,
         rounding=rounding,
         equalize=equalize,
         max_drop=max_drop,
@@ -191,9 +196,7 @@ def map_command(
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
     budget: BudgetOption = None,
-    max_latency: Annotated[
-        str | None, typer.Option(help="Only mappings of at most 1.5ms, or 20000cycles.")
-    ] = None,
+    max_latency: MaxLatencyOption = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="The layer's (energy, cycles) Pareto set.")
     ] = False,

@@ -44,6 +44,7 @@ def print_network(report: Json, console: Console) -> None:
         ("Energy (modelled)", f"{network['energy_uj']:,.2f} µJ/inference"),
         ("Cycles (modelled)", f"{network['cycles']:,}"),
         ("Latency (modelled)", f"{network['latency_ms']:,.3f} ms at {_clock(target)}"),
+        *_limit(network, target),
         ("EDP (modelled)", f"{network['edp_pj_cycles']:.4e} pJ·cycle"),
         ("Weights and constants", f"{_kib(network.get('flash_bytes'))}"),
         ("Peak RAM", f"{_kib(network.get('ram_peak_bytes'))}"),
@@ -145,6 +146,13 @@ def short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return str(count)
+
+
+def _limit(network: Json, target: Json) -> list[tuple[str, str]]:
+    if network.get("max_cycles") is None:
+        return []
+    cycles = network["max_cycles"]
+    return [("  at most", f"{1e3 * cycles / target['clock_hz']:,.3f} ms, {cycles:,} cycles")]
 
 
 def _clock(target: Json) -> str:

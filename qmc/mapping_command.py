@@ -17,12 +17,12 @@ from qmc.layer import Layer
 from qmc.layer_text import parse_bits, parse_latency, parse_layer
 from qmc.mapping_text import nest_text, read_mapping_data
 from qmc.network import Network
+from qmc.network_latency import task_front
 from qmc.options import Mapper
-from qmc.pareto import front
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
-from qmc.schedule import Task, mapped, search_all
-from qmc.search_result import Objective, SearchResult
+from qmc.schedule import Task
+from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
 from qmc.what_helps import what_helps
@@ -95,15 +95,12 @@ def map_front(work: Work, settings: SearchSettings) -> Json:
     if not layer.has_weights:
         raise QmcError(f"--pareto: layer '{layer.name}' has no mapping to choose ({layer.op})")
 
-    def find(objective: Objective, max_cycles: int | None) -> SearchResult:
-        task = Task(layer, precision, machine, settings.model, objective, max_cycles=max_cycles)
-        return mapped(search_all([task])[0])
-
+    task = Task(layer, precision, machine, settings.model, max_cycles=settings.max_cycles)
     points = [
         report.layer_entry(
             layer, precision, found, machine, report.verdict(layer, found.cost, None)
         )
-        for found in front(find, settings.max_cycles)
+        for found in task_front(task)
     ]
     target = report.target_entry(machine)
     return {"layer": layer.name, "points": points, "target": target}
@@ -111,8 +108,6 @@ def map_front(work: Work, settings: SearchSettings) -> Json:
 
 def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Json:
     """Search every layer of a model, all at the same widths; the object of report.json."""
-    if work.max_latency is not None:
-        raise QmcError("--max-latency: found no layer; give --layer, with MODEL its name")
     machine, settings = _machine(work, settings)
     precision = parse_bits(work.bits, machine.psum_bits)
     network = _network(work)
@@ -120,7 +115,9 @@ def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Jso
     objective = settings.objective
     layers = [one.entry(machine, objective) for one in price_layers(pairs, machine, settings, tick)]
     return {
-        "network": report.network_entry(network.name, layers, machine, {}, objective),
+        "network": report.network_entry(
+            network.name, layers, machine, {"max_cycles": settings.max_cycles}, objective
+        ),
         "layers": layers,
         "target": report.target_entry(machine),
         "objective": objective.value,

@@ -40,6 +40,7 @@ class Options:
         optimize: what the mapper minimizes.
         mapper: exact search or the random baseline.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
+        max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
         equalize: run cross-layer equalization.
         max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
@@ -63,6 +64,7 @@ class Options:
     optimize: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
     budget_seconds: float | None = None
+    max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP
     equalize: bool = False
     max_drop: float | None = None

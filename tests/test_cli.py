@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -222,6 +223,32 @@ def test_map_under_a_latency_limit(qmc: Run) -> None:
     refused(short, "allowed", f"fastest mapping takes {cycles[-1]}")
 
 
+def test_map_of_a_model_under_a_latency_limit_picks_the_best_points(qmc: Run, model: Path) -> None:
+    command = ("map", model, "-t", "eyeriss", "--optimize", "energy")
+    free = json.loads(qmc(*command, "--json")[1])
+    fronts = [
+        json.loads(qmc(*command, "--layer", layer["name"], "--pareto", "--json")[1])["points"]
+        for layer in free["layers"]
+        if layer["macs"]
+    ]
+    rest = sum(layer["cycles"] for layer in free["layers"] if not layer["macs"])
+    totals = [
+        (sum(point["energy_pj"] for point in points), sum(point["cycles"] for point in points))
+        for points in itertools.product(*fronts)
+    ]
+    least, most = (choose(cycles for _, cycles in totals) for choose in (min, max))
+    assert least < most
+    for limit in (least, (least + most) // 2, most):
+        arguments = (*command, "--max-latency", f"{limit + rest}cycles")
+        found = json.loads(qmc(*arguments, "--json")[1])
+        assert found["network"]["cycles"] <= limit + rest == found["network"]["max_cycles"]
+        chosen = sum(layer["energy_pj"] for layer in found["layers"] if layer["macs"])
+        assert chosen == pytest.approx(min(e for e, cycles in totals if cycles <= limit))
+    refused(qmc(*command, "--max-latency", f"{least + rest - 1}cycles"), f"take {least + rest} ")
+    both = qmc(*command, "--max-latency", "1s", "--budget", "1")
+    refused(both, "--budget")
+
+
 def test_map_with_a_budget_says_how_far_it_may_be(qmc: Run) -> None:
     layer = ("map", "--layer", "C=192 K=96 P=28 Q=20 R=3 S=3", "-t", "simba", "--no-what-helps")
     entry = json.loads(qmc(*layer, "--budget", "0.001", "--json")[1])
@@ -236,11 +263,12 @@ def test_map_with_a_budget_says_how_far_it_may_be(qmc: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("map", "m.onnx", "-t", "simba", "--max-latency", "2 years"), ("--max-latency",)),
+        (("map", "m.onnx", "-t", "simba", "--max-latency", "2 years"), ("2 years",)),
         (("map", "--layer", "C=3", "-t", "simba", "--max-latency", "2h"), ("'2h'", "cycles")),
         (("map", "--layer", "C=3", "-t", "simba", "--budget", "0"), ("--budget",)),
         (("map", "-t", "simba", "--pareto"), ("--layer",)),
         (("compile", "m.onnx", "-o", "b"), ("--target",)),
+        (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-latency", "soon"), ("'soon'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--flash", "12 cats"), ("'12 cats'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-drop", "1"), ("--eval",)),
         (("compile", "absent.onnx", "-t", "simba", "-o", "b"), ("absent.onnx",)),

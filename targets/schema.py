@@ -251,6 +251,7 @@ class TargetSpec(_Model):
                     f"memories[0] '{outer.name}' must keep {operand.value}: "
                     "the outermost memory holds every operand"
                 )
+        _require_room_for_sums(self.psum_bits, self.memories)
         for dim in CONSTRAINED_DIMS:
             _require_mappable(dim, self.memories)
         return self
@@ -263,6 +264,17 @@ def blocks(memories: tuple[MemorySpec, ...]) -> Iterator[tuple[str, ConstraintSp
         yield f"{path}.temporal", memory.temporal
         yield f"{path}.fanout.x", memory.fanout.x
         yield f"{path}.fanout.y", memory.fanout.y
+
+
+def _require_room_for_sums(psum_bits: int, memories: tuple[MemorySpec, ...]) -> None:
+    """An entry of the innermost memory that keeps outputs holds a partial sum."""
+    index = max(index for index, memory in enumerate(memories) if "O" in memory.keep)
+    entry = memories[index].store_bits.get("O", psum_bits)
+    if entry < psum_bits:
+        raise ValueError(
+            f"memories[{index}].store_bits.O is {entry}, but partial sums have {psum_bits} bits; "
+            f"set psum_bits to {entry} or less"
+        )
 
 
 def _require_mappable(dim: ConstrainedDim, memories: tuple[MemorySpec, ...]) -> None:

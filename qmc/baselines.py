@@ -17,7 +17,7 @@ Json = dict[str, Any]
 Baselines = Mapping[Dataflow, SearchResult | None]
 
 #: Steps of a search for a baseline: most of these spaces are too large to exhaust.
-BASELINE_STEPS = 1 << 18
+BASELINE_STEPS = 1 << 17
 
 
 def find_baselines(

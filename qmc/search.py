@@ -47,9 +47,11 @@ OBJECTIVE_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
 #: Largest number of steps of one search, some five seconds; spaces without dataflow constraints are
 #: too large to exhaust, and a limit on time would make results depend on the computer.
 MAX_STEPS = 1 << 26
-#: Random mappings, and random changes to the best of them, that give a search its first best.
-_SAMPLES = 2048
-_CHANGES = 1 << 14
+#: A first best comes from climbs: random mappings, and random changes to the best of them. Many
+#: short climbs from different mappings end far lower than a long one.
+_CLIMBS = 4
+_SAMPLES = 512
+_CHANGES = 1 << 12
 #: Tilings below which that is not worth its time, and above which it is worth sixteen times more.
 _SMALL_SPACE, _LARGE_SPACE = 1 << 12, 1 << 24
 #: Steps between two looks at the clock.
@@ -220,17 +222,32 @@ def _walk(
     if np.isfinite(state["best"][0]) and request.is_late():
         return _Walk(keep, problem, nest, state, bound, exhausted=False, cut=False)
     if size > _SMALL_SPACE:
-        sample(problem, choices, nest, state, key, 0, _SAMPLES)
-        if np.isfinite(state["best"][0]):
-            changes = _CHANGES if size < _LARGE_SPACE else 16 * _CHANGES
-            climb(problem, choices, nest, state, key, 0, changes)
-        nest = empty_nest(problem["bounds"])
+        _climb_often(space, choices, problem, request, state)
     exhausted = run_for(
         lambda steps: run(problem, choices, nest, state, key, steps),
         request.max_steps,
         request.deadline,
     )
     return _Walk(keep, problem, nest, state, bound, exhausted, cut=False)
+
+
+def _climb_often(
+    space: MapSpace, choices: Choices, problem: Problem, request: _Request, state: State
+) -> None:
+    """Keep the best mapping of several climbs in ``state`` if it beats the best there."""
+    climbs = _CLIMBS if request.tilings < _LARGE_SPACE else 16 * _CLIMBS
+    for seed in range(max(1, min(climbs, request.max_steps // _CHANGES))):
+        trial, nest = new_state(space), empty_nest(problem["bounds"])
+        trial["most_cycles"] = request.max_cycles
+        sample(problem, choices, nest, trial, request.objective, seed, _SAMPLES)
+        if np.isfinite(trial["best"][0]):
+            climb(problem, choices, nest, trial, request.objective, seed, _CHANGES)
+        state["counts"] += trial["counts"]
+        if tuple(trial["best"]) < tuple(state["best"]):
+            for field in ("best", "best_factors", "best_orders"):
+                state[field] = trial[field]
+        if request.is_late():
+            return
 
 
 def run_for(step: Callable[[int], bool], max_steps: int, deadline: float | None) -> bool:

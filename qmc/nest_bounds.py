@@ -100,16 +100,28 @@ def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> 
     work = float(nest.steps[level])
     for dim in range(8):
         work *= nest.tile[level, dim]
-    work *= problem.mac_cycles / most_parallel(choices, nest, level, choices.no_dims)
+    work *= problem.mac_cycles / most_parallel(
+        choices, nest, level, level, problem.levels, choices.no_dims
+    )
     return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
 
 
 @compiled
-def most_parallel(choices: Choices, nest: Nest, level: int, barred: NDArray[np.bool_]) -> float:
-    """Most instances that loops in space inside ``level`` can use, dims in ``barred`` left out."""
+def most_parallel(
+    choices: Choices,
+    nest: Nest,
+    level: int,
+    outermost: int,
+    innermost: int,
+    barred: NDArray[np.bool_],
+) -> float:
+    """Most instances that loops in space below levels ``outermost`` to ``innermost`` can use.
+
+    Dims in ``barred`` are left out. The nest is known outside ``level``.
+    """
     total = 1.0
     for index in range(choices.axis_count):
-        if choices.axes[index, 0] >= level:
+        if outermost <= choices.axes[index, 0] <= innermost:
             room = 1.0
             for dim in range(8):
                 if choices.axis_dims[index, dim] and not barred[dim]:
@@ -241,7 +253,8 @@ def serving_elements(
 ) -> float:
     """Elements that all innermost memories exchange at least with the multiply-accumulates."""
     barred = problem.relevant[operand]
-    shared = most_parallel(choices, nest, level, barred)
+    first = max(level, innermost)
+    shared = most_parallel(choices, nest, level, first, problem.levels, barred)
     for outer in range(innermost, level):
         for dim in range(8):
             if not barred[dim]:
@@ -263,8 +276,9 @@ def finished_serving(
 @compiled
 def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
     """Most outputs that all instances of a memory inside can hold over the run, copies counted."""
-    copies = most_parallel(choices, nest, level, problem.relevant[O])
-    for outer in range(level):
+    last = problem.holder[problem.levels - 1, O] - 1  # instances further in add up in one memory
+    copies = most_parallel(choices, nest, level, level, last, problem.relevant[O])
+    for outer in range(min(level, last + 1)):
         for dim in (C, R, S):
             copies *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
     for dim in range(8):

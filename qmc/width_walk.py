@@ -200,7 +200,8 @@ def _filter_winning(
     steps = float(nest.steps[level])
     for dim in range(8):
         steps *= nest.tile[level, dim]
-    steps = steps / most_parallel(choices, nest, level, choices.no_dims) * (1 - TIE)
+    widest = most_parallel(choices, nest, level, level, problem.levels, choices.no_dims)
+    steps = steps / widest * (1 - TIE)
     leakage = known_leakage(problem, nest, level)
     for operand in range(3):
         for c in range(widths.classes[operand]):

@@ -36,6 +36,7 @@ from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapp
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import TIE, Choices, least_cycles
 from qmc.nest_kernel import Ints, Nest, Problem, empty_nest
+from qmc.pixels import in_a_row, in_rows
 from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
@@ -140,19 +141,22 @@ def search(
     started = time.monotonic()
     check_widths(layer, precision, target)
     space = map_space(layer, target)
-    choices = build_choices(space)
+    walked = map_space(in_a_row(layer, target), target)
+    choices = build_choices(walked)
     deadline = None if budget_seconds is None else started + budget_seconds
     limit = np.inf if max_cycles is None else float(max_cycles)
-    key, tilings = OBJECTIVE_KEYS[objective], count_tilings(space)
+    key, tilings = OBJECTIVE_KEYS[objective], count_tilings(walked)
     request = _Request(key, limit, max_steps, deadline, tilings)
     walks: list[_Walk] = []
     for keep in space.keeps:
-        problem = build_problem(layer, precision, target, keep, rules)
+        problem = build_problem(walked.layer, precision, target, keep, rules)
         best = walks[-1].state["best"] if walks else None
-        walks.append(_walk(space, choices, keep, problem, request, best))
+        walks.append(_walk(walked, choices, keep, problem, request, best))
     winner = _winner(walks)
     if winner is not None:
-        mapping = best_mapping(space, winner.state, winner.keep)
+        mapping = best_mapping(walked, winner.state, winner.keep)
+        if walked.layer is not layer:
+            mapping = in_rows(mapping, layer, target)
         cost = rules.evaluate(layer, precision, target, mapping)
         value = objective_value(cost, objective)
         check_agreement(layer, float(winner.state["best"][0]), value)

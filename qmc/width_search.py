@@ -19,6 +19,7 @@ from qmc.mapspace import MapSpace, count_tilings, map_space
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import Choices
 from qmc.nest_kernel import Problem, empty_nest
+from qmc.pixels import in_a_row, in_rows
 from qmc.search import (
     MAX_STEPS,
     OBJECTIVE_KEYS,
@@ -66,9 +67,9 @@ def search_widths(
     Raises:
         NoMappingError: the machine's constraints leave part of a loop no place.
     """
-    space = map_space(layer, target)
+    space = map_space(in_a_row(layer, target), target)
     if count_tilings(space) * len(space.keeps) <= _LARGE_SPACE:
-        found = _walk_all(space, classes, model, objective, max_steps)
+        found = _walk_all(space, layer, classes, model, objective, max_steps)
         if found is not None:
             return found
     return tuple(
@@ -94,12 +95,16 @@ def _search_one(
 
 def _walk_all(
     space: MapSpace,
+    layer: Layer,
     classes: WidthClasses,
     model: AnalyticalModel,
     objective: Objective,
     max_steps: int,
 ) -> tuple[WidthResult | None, ...] | None:
-    """All problems in one walk for each choice of what is kept; None if ``max_steps`` is met."""
+    """All problems in one walk for each choice of what is kept; None if ``max_steps`` is met.
+
+    ``space`` is that of ``layer``, or of one that costs the same.
+    """
     choices = build_choices(space)
     precision = classes.precisions[0]
     triples: Triples | None = None
@@ -116,7 +121,7 @@ def _walk_all(
             kept[t] = keep
     assert triples is not None, "a machine keeps something"
     return tuple(
-        _result(space, classes, triples, t, kept[t], model, objective)
+        _result(space, layer, classes, triples, t, kept[t], model, objective)
         for t in range(len(classes.problems))
     )
 
@@ -145,6 +150,7 @@ def _walk(
 
 def _result(
     space: MapSpace,
+    layer: Layer,
     classes: WidthClasses,
     triples: Triples,
     t: int,
@@ -157,6 +163,8 @@ def _result(
         return None
     mapping = mapping_of(space, triples.best_factors[t], triples.best_orders[t], keep)
     precision = classes.precisions[t]
-    cost = model.evaluate(space.layer, precision, space.target, mapping)
-    check_agreement(space.layer, float(triples.best[t, 0]), objective_value(cost, objective))
+    if space.layer is not layer:
+        mapping = in_rows(mapping, layer, space.target)
+    cost = model.evaluate(layer, precision, space.target, mapping)
+    check_agreement(layer, float(triples.best[t, 0]), objective_value(cost, objective))
     return WidthResult(mapping, cost, 0.0)

@@ -54,10 +54,10 @@ def main() -> None:
         for index, layer in enumerate(mobilenet_v2())
     ]
     targets = [load_target(name) for name in sys.argv[1:] or ["eyeriss", "simba"]]
-    compile_all(targets[0])
-    for target in targets:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ[CACHE_VARIABLE] = folder
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[CACHE_VARIABLE] = folder
+        compile_all(targets[0])
+        for target in targets:
             report(target, layers, jobs=2)
 
 

@@ -15,6 +15,8 @@ Semantics, in the order of the code (design section 4; docs/cost-model.md has th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,20 +65,37 @@ class AnalyticalModel:
         """
         if not layer.has_weights:
             return streaming_cost(layer, precision, target)
-        check_widths(layer, precision, target)
+        return self.evaluate_widths(layer, (precision,), target, mapping)[0]
+
+    def evaluate_widths(
+        self, layer: Layer, precisions: Sequence[Precision], target: Target, mapping: Mapping
+    ) -> tuple[Cost, ...]:
+        """Cost of ``mapping`` of a layer with weights at several widths; elements are counted once.
+
+        Raises:
+            MappingError, CapacityError, CostModelError: as :meth:`evaluate`.
+        """
+        for precision in precisions:
+            check_widths(layer, precision, target)
         nest = build_nest(layer, target, mapping)
-        psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
         as_timeloop = self.psum is PsumRule.OUTPUT
+        traffic = {x: operand_traffic(nest, x, self.first_fill, as_timeloop) for x in Operand}
+        return tuple(self._price(nest, traffic, precision) for precision in precisions)
+
+    def _price(
+        self, nest: Nest, traffic: Dict[Operand, Dict[int, Traffic]], precision: Precision
+    ) -> Cost:
+        target = nest.target
+        psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
         accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
-        for operand in Operand:
-            traffic = operand_traffic(nest, operand, self.first_fill, as_timeloop)
-            for index, moved in traffic.items():
+        for operand, levels in traffic.items():
+            for index, moved in levels.items():
                 level = target.memories[index]
                 words = _operand_words(moved, operand, precision, psum_bits, level)
                 accesses[level.name][operand] = _accesses(words, nest, index)
-        _check_capacity(layer, target, accesses)
+        _check_capacity(nest.layer, target, accesses)
         networks_pj = network_energies(nest, precision, psum_bits)
-        return _cost(nest, accesses, networks_pj, precision, by_demand=as_timeloop)
+        return _cost(nest, accesses, networks_pj, precision, by_demand=self.psum is PsumRule.OUTPUT)
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:

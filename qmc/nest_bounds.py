@@ -32,6 +32,7 @@ from qmc.nest_kernel import (
     Q,
     R,
     S,
+    distinct_along,
     distinct_receivers,
     distinct_sums,
     moved_elements,
@@ -101,7 +102,7 @@ def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> 
     for dim in range(8):
         work *= nest.tile[level, dim]
     work *= problem.mac_cycles / most_parallel(
-        choices, nest, level, level, problem.levels, choices.no_dims
+        choices, nest, level, problem.levels, choices.no_dims
     )
     return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
 
@@ -111,17 +112,16 @@ def most_parallel(
     choices: Choices,
     nest: Nest,
     level: int,
-    outermost: int,
     innermost: int,
     barred: NDArray[np.bool_],
 ) -> float:
-    """Most instances that loops in space below levels ``outermost`` to ``innermost`` can use.
+    """Most instances that loops in space below levels ``level`` to ``innermost`` can use.
 
-    Dims in ``barred`` are left out. The nest is known outside ``level``.
+    Dims in ``barred`` are left out.
     """
     total = 1.0
     for index in range(choices.axis_count):
-        if outermost <= choices.axes[index, 0] <= innermost:
+        if level <= choices.axes[index, 0] <= innermost:
             room = 1.0
             for dim in range(8):
                 if choices.axis_dims[index, dim] and not barred[dim]:
@@ -252,17 +252,40 @@ def serving_elements(
     problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
 ) -> float:
     """Elements that all innermost memories exchange at least with the multiply-accumulates."""
-    barred = problem.relevant[operand]
-    first = max(level, innermost)
-    shared = most_parallel(choices, nest, level, first, problem.levels, barred)
+    shared = _most_shared(problem, choices, nest, operand, innermost, level)
     for outer in range(innermost, level):
-        for dim in range(8):
-            if not barred[dim]:
-                shared *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
+        for axis in range(1, 3):
+            for dim in range(8):
+                shared *= nest.factors[outer, axis, dim]
+            shared /= distinct_along(problem, nest, operand, outer, axis)
     work = 1.0
     for dim in range(8):
         work *= problem.bounds[dim]
     return work / shared
+
+
+@compiled
+def _most_shared(
+    problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
+) -> float:
+    """Most multiply-accumulates that one element can serve at once, by loops inside ``level``.
+
+    Along an axis n positions of outputs and m of taps together see at least the larger number of
+    windows, so that an element of I serves at most the smaller.
+    """
+    total = 1.0
+    for index in range(choices.axis_count):
+        if choices.axes[index, 0] >= max(level, innermost):
+            room = 1.0
+            for dim in range(8):
+                if choices.axis_dims[index, dim] and not problem.relevant[operand, dim]:
+                    room *= nest.tile[level, dim]
+            for outputs, taps in ((P, R), (Q, S)):
+                both = choices.axis_dims[index, outputs] and choices.axis_dims[index, taps]
+                if operand == I and both:
+                    room *= min(nest.tile[level, outputs], nest.tile[level, taps])
+            total *= min(room, float(choices.axes[index, 2]))
+    return total
 
 
 @compiled
@@ -277,7 +300,7 @@ def finished_serving(
 def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
     """Most outputs that all instances of a memory inside can hold over the run, copies counted."""
     last = problem.holder[problem.levels - 1, O] - 1  # instances further in add up in one memory
-    copies = most_parallel(choices, nest, level, level, last, problem.relevant[O])
+    copies = most_parallel(choices, nest, level, last, problem.relevant[O])
     for outer in range(min(level, last + 1)):
         for dim in (C, R, S):
             copies *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]

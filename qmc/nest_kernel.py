@@ -15,6 +15,7 @@ import numpy as np
 from qmc.cost_models.ports import ROUNDING
 from qmc.jit import compiled
 from qmc.nest_geometry import (
+    distinct_along,
     distinct_receivers,
     distinct_sums,
     moved_elements,
@@ -82,6 +83,7 @@ __all__ = [
     "W",
     "ceil_div",
     "close_level",
+    "distinct_along",
     "distinct_receivers",
     "distinct_sums",
     "empty_nest",

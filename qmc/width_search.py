@@ -6,6 +6,7 @@ be exhausted is searched triple by triple.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,10 +121,12 @@ def _walk_all(
         for t in np.flatnonzero((triples.best != before).any(axis=1)):
             kept[t] = keep
     assert triples is not None, "a machine keeps something"
-    return tuple(
-        _result(space, layer, classes, triples, t, kept[t], model, objective)
-        for t in range(len(classes.problems))
-    )
+    mappings = [_mapping(space, layer, triples, t, keep) for t, keep in enumerate(kept)]
+    results = price_mappings(layer, space.target, model, classes, mappings)
+    for best, result in zip(triples.best[:, 0], results, strict=True):
+        if result is not None:
+            check_agreement(layer, float(best), objective_value(result.cost, objective))
+    return results
 
 
 def _walk(
@@ -148,23 +151,32 @@ def _walk(
     return bool(run_widths(*common, max_steps))
 
 
-def _result(
-    space: MapSpace,
-    layer: Layer,
-    classes: WidthClasses,
-    triples: Triples,
-    t: int,
-    keep: tuple[Keep, ...],
-    model: AnalyticalModel,
-    objective: Objective,
-) -> WidthResult | None:
-    """The best of one problem, priced by the model."""
+def _mapping(
+    space: MapSpace, layer: Layer, triples: Triples, t: int, keep: tuple[Keep, ...]
+) -> Mapping | None:
+    """The best mapping found for one problem."""
     if not np.isfinite(triples.best[t, 0]):
         return None
     mapping = mapping_of(space, triples.best_factors[t], triples.best_orders[t], keep)
-    precision = classes.precisions[t]
-    if space.layer is not layer:
-        mapping = in_rows(mapping, layer, space.target)
-    cost = model.evaluate(layer, precision, space.target, mapping)
-    check_agreement(layer, float(triples.best[t, 0]), objective_value(cost, objective))
-    return WidthResult(mapping, cost, 0.0)
+    return mapping if space.layer is layer else in_rows(mapping, layer, space.target)
+
+
+def price_mappings(
+    layer: Layer,
+    target: Target,
+    model: AnalyticalModel,
+    classes: WidthClasses,
+    mappings: Sequence[Mapping | None],
+) -> tuple[WidthResult | None, ...]:
+    """Proved results from a best mapping for every problem; equal mappings are counted once."""
+    users: dict[Mapping, list[int]] = {}
+    for t, mapping in enumerate(mappings):
+        if mapping is not None:
+            users.setdefault(mapping, []).append(t)
+    results: list[WidthResult | None] = [None] * len(mappings)
+    for mapping, problems in users.items():
+        precisions = [classes.precisions[t] for t in problems]
+        costs = model.evaluate_widths(layer, precisions, target, mapping)
+        for t, cost in zip(problems, costs, strict=True):
+            results[t] = WidthResult(mapping, cost, 0.0)
+    return tuple(results)

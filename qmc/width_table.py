@@ -9,26 +9,27 @@ on where it was.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qmc import cache
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.base import Cost, CostModel
 from qmc.errors import NoMappingError, QmcError
-from qmc.layer import Layer, Precision
+from qmc.layer import Layer, LoopDim, Precision
 from qmc.mapping import Mapping as LoopMapping
 from qmc.mapping_text import mapping_to_data, read_mapping_data
-from qmc.mapspace import count_tilings, map_space
+from qmc.mapspace import divisors
 from qmc.schedule import RULES_VERSION
 from qmc.schedule import Problem as Shape
 from qmc.search import MAX_STEPS, compile_kernels, objective_value, searchable
 from qmc.search_result import Objective
 from qmc.targets.target import Target
 from qmc.width_classes import Triple, WidthClasses, width_classes
-from qmc.width_search import WidthResult, search_widths
+from qmc.width_search import WidthResult, price_mappings, search_widths
 
 #: Bits that a tensor may have in a width table unless others are asked for.
 TABLE_WIDTHS = tuple(range(2, 9))
@@ -96,7 +97,10 @@ class WidthTable:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """All problems of layers of one shape; everything that decides the results."""
+    """All problems of layers of one shape; everything that decides the results.
+
+    ``key`` names them in the cache.
+    """
 
     shape: Layer
     classes: WidthClasses
@@ -104,14 +108,23 @@ class _Task:
     model: AnalyticalModel
     objective: Objective
     max_steps: int
+    key: str
 
-    def key(self) -> str:
-        settings = self.model, self.objective, self.max_steps
-        triples = sorted(self.classes.triples)
-        psum_bits = self.classes.psum_bits
-        return cache.cache_key(
-            RULES_VERSION, "widths", self.shape, self.target, *settings, triples, psum_bits
-        )
+
+def _task(
+    shape: Layer,
+    classes: WidthClasses,
+    target: Target,
+    model: AnalyticalModel,
+    objective: Objective,
+    max_steps: int,
+) -> _Task:
+    """The task and its name in the cache."""
+    asked = sorted(classes.triples), classes.psum_bits
+    key = cache.cache_key(
+        RULES_VERSION, "widths", shape, target, model, objective, max_steps, *asked
+    )
+    return _Task(shape, classes, target, model, objective, max_steps, key)
 
 
 def width_table(
@@ -148,7 +161,7 @@ def width_table(
     weighted = [layer for layer in layers if layer.has_weights]
     shapes = {layer.name: Shape.of(layer, precision).layer for layer in weighted}
     tasks = {
-        shape: _Task(shape, classes, target, rules, objective, max_steps)
+        shape: _task(shape, classes, target, rules, objective, max_steps)
         for shape in shapes.values()
     }
     found: dict[Layer, tuple[WidthEntry | None, ...]] = {}
@@ -176,10 +189,10 @@ _Results = tuple[WidthResult | None, ...]
 
 def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[_Task, _Results]]:
     """Results, the largest searches first; what the cache has is not searched."""
-    cached = [(task, _decode(task, cache.load(task.key()))) for task in tasks]
+    cached = [(task, _decode(task, cache.load(task.key))) for task in tasks]
     yield from ((task, results) for task, results in cached if results is not None)
     missing = [task for task, results in cached if results is None]
-    missing.sort(key=lambda task: -count_tilings(map_space(task.shape, task.target)))
+    missing.sort(key=lambda task: -_divisions(task.shape))
     with contextlib.ExitStack() as stack:
         fresh: Iterator[_Results] = map(_search, missing)
         if jobs > 1 and len(missing) > 1:
@@ -188,6 +201,11 @@ def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[_Task, _Results]]:
             compile_kernels()
             fresh = pool.map(_search, missing)
         yield from zip(missing, fresh, strict=True)
+
+
+def _divisions(layer: Layer) -> int:
+    """Grows with the time a search takes: choices of one tile."""
+    return math.prod(len(divisors(layer.bounds[dim])) for dim in LoopDim)
 
 
 def _search(task: _Task) -> _Results:
@@ -199,7 +217,7 @@ def _search(task: _Task) -> _Results:
         task.objective,
         max_steps=task.max_steps,
     )
-    cache.store(task.key(), _encode(task, results))
+    cache.store(task.key, _encode(task, results))
     return results
 
 
@@ -223,25 +241,25 @@ def _decode(task: _Task, entry: Any) -> _Results | None:
     """The results an entry holds, priced anew; None when the entry does not fit the task."""
     try:
         mappings = [read_mapping_data(data) for data in entry["mappings"]]
-        results = [
-            None if best is None else _priced(task, number, mappings[best[0]], *best[1:])
-            for number, best in enumerate(entry["best"])
-        ]
+        best = entry["best"]
+        chosen = [None if one is None else mappings[one[0]] for one in best]
+        if len(chosen) != len(task.classes.problems):
+            return None
+        results = price_mappings(task.shape, task.target, task.model, task.classes, chosen)
+        return tuple(
+            None if result is None else _agreed(task, result, *one[1:])
+            for result, one in zip(results, best, strict=True)
+        )
     except (TypeError, KeyError, IndexError, QmcError):
         return None
-    return tuple(results) if len(results) == len(task.classes.problems) else None
 
 
-def _priced(
-    task: _Task, number: int, mapping: LoopMapping, value: float, gap: float
-) -> WidthResult:
-    """One result, priced anew.
+def _agreed(task: _Task, result: WidthResult, value: float, gap: float) -> WidthResult:
+    """The result with its gap.
 
     Raises:
         KeyError: its value is another than was stored, so it was found under other rules.
     """
-    precision = task.classes.precisions[number]
-    cost = task.model.evaluate(task.shape, precision, task.target, mapping)
-    if objective_value(cost, task.objective) != value:
+    if objective_value(result.cost, task.objective) != value:
         raise KeyError(value)
-    return WidthResult(mapping, cost, gap)
+    return replace(result, gap=gap)

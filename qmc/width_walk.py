@@ -200,7 +200,7 @@ def _filter_winning(
     steps = float(nest.steps[level])
     for dim in range(8):
         steps *= nest.tile[level, dim]
-    widest = most_parallel(choices, nest, level, level, problem.levels, choices.no_dims)
+    widest = most_parallel(choices, nest, level, problem.levels, choices.no_dims)
     steps = steps / widest * (1 - TIE)
     leakage = known_leakage(problem, nest, level)
     for operand in range(3):

@@ -7,7 +7,7 @@ import pytest
 
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.errors import NoMappingError
-from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
+from qmc.layer import Layer, LoopBounds, LoopDim, Op, Precision
 from qmc.mapspace import map_space, space_size
 from qmc.pixels import in_a_row, in_rows
 from qmc.search import search
@@ -108,28 +108,3 @@ def test_pixels_back_in_rows_fill_the_bounds_and_keep_the_order() -> None:
     assert _MODEL.evaluate(layer, Precision(), target, mapping).energy_pj == pytest.approx(
         found.cost.energy_pj, rel=1e-12
     )
-
-
-def test_search_windows_in_space_share_inputs_of_the_memory_above() -> None:
-    """Neighbours along an axis whose windows overlap read one row together, in bounds too."""
-    simba = load_target("simba")
-    everything = frozenset(Operand)
-    memory = replace(
-        simba.memories[0],
-        fanout_x=2,
-        fanout_y=4,
-        keep=everything,
-        bypass=frozenset(),
-        temporal=FREE,
-        spatial_x=FREE,
-        spatial_y=FREE,
-        row_words=1,
-        read_pj=40.0,
-    )
-    target = replace(simba, memories=(memory,), mac=replace(simba.mac, instances=8))
-    for bounds in ({"P": 4, "R": 4}, {"P": 4, "R": 2}, {"Q": 2, "S": 4}):
-        layer = conv(**bounds)
-        for objective in Objective:
-            best = brute_force(layer, Precision(), target, _MODEL, objective)
-            found = search(layer, Precision(), target, _MODEL, objective)
-            assert found.certificate.best == pytest.approx(best[0], rel=1e-12)

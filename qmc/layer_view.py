@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from qmc.console import plain_table, printable, proof, times
+from qmc.console import baseline_notes, plain_table, printable, proof, times
 from qmc.mapping_text import size_text
 
 Json = dict[str, Any]
@@ -45,6 +45,8 @@ def print_layer(entry: Json, console: Console) -> None:
         console.print(Text(entry["nest"]))
     if entry.get("baselines"):
         console.print(_baselines(entry))
+        for note in baseline_notes([one for one in entry["baselines"].values() if one]):
+            console.print(Text(note, style="dim"))
     if entry.get("what_helps"):
         _print_what_helps(entry, console)
     if entry.get("against"):
@@ -115,7 +117,7 @@ def _bytes(entry: Json) -> Table:
 
 def _baselines(entry: Json) -> Table:
     objective = _OBJECTIVES[entry.get("objective", "edp")]
-    table = plain_table("Named dataflows on the same memories and array")
+    table = plain_table("Named dataflows on this hardware")
     for name in ("Dataflow", objective, "µJ", "Cycles", ""):
         table.add_column(name, justify="left" if name in ("Dataflow", "") else "right")
     for flow, found in entry["baselines"].items():
@@ -123,8 +125,7 @@ def _baselines(entry: Json) -> Table:
             table.add_row(flow, "-", "-", "-", "has no mapping here")
         else:
             numbers = (f"{found['energy_pj'] / 1e6:,.4f}", f"{found['cycles']:,}")
-            known = "best of its class" if found["proved"] else "best found"
-            table.add_row(flow, times(found).rstrip(" ?"), *numbers, known)
+            table.add_row(flow, times(found), *numbers, "")
     return table
 
 
@@ -146,6 +147,10 @@ def _print_what_helps(entry: Json, console: Console) -> None:
             table.add_row(what, _change(twice), _change(half))
     if table.row_count:
         console.print(table)
+    if not all(row["proved"] for row in entry["what_helps"]):
+        console.print(
+            Text("? not proved: the best mapping found in a number of steps", style="dim")
+        )
     if idle:
         console.print(Text(f"No change from twice or half of: {', '.join(idle)}."))
 

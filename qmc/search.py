@@ -32,7 +32,7 @@ from qmc.errors import CostModelError, LatencyLimitError
 from qmc.infeasible import explain
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Mapping
-from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapping
+from qmc.mapspace import MapSpace, count_orders, count_tilings, map_space, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import TIE, Choices, least_cycles
 from qmc.nest_kernel import Ints, Nest, Problem, empty_nest
@@ -171,7 +171,8 @@ def search(
         mapping, cost = _within(fastest, max_cycles, layer, target)
         value = objective_value(cost, objective)
     seconds = time.monotonic() - started
-    certificate = _certificate(space, walks, value, seconds)
+    size = tilings * count_orders(space) * len(space.keeps)
+    certificate = _certificate(size, walks, value, seconds)
     return SearchResult(mapping, cost, replace(certificate, max_cycles=max_cycles))
 
 
@@ -313,12 +314,12 @@ def check_agreement(layer: Layer, found: float, priced: float) -> None:
     assert agree, f"{layer.name}: the search found {found!r}, the model says {priced!r}"
 
 
-def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: float) -> Certificate:
+def _certificate(size: int, walks: list[_Walk], best: float, seconds: float) -> Certificate:
     counts = sum(walk.state["counts"] for walk in walks)
     proved = all(walk.exhausted for walk in walks)
     open_bounds = [min(walk.bound, best) for walk in walks if not walk.exhausted]
     return Certificate(
-        space=space_size(space),
+        space=size,
         evaluated=int(counts[PRICED]),
         pruned={reason: int(counts[index]) for reason, index in _REASONS.items()},
         lower_bound=best if proved else min(open_bounds),

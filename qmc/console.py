@@ -50,6 +50,7 @@ def print_network(report: Json, console: Console) -> None:
         ("Peak RAM", f"{_kib(network.get('ram_peak_bytes'))}"),
         ("Mappings proved best", _proved(report["layers"])),
     ]
+    rows += _dataflow_rows(report)
     if network.get("top1") is not None:
         images = network["images"]
         rows += [
@@ -160,6 +161,15 @@ def short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return str(count)
+
+
+def _dataflow_rows(report: Json) -> list[tuple[str, str]]:
+    """The network under the named dataflows, two to a line."""
+    totals = report["network"].get("baselines") or {}
+    told = [f"{flow} {times(total).strip()}" for flow, total in totals.items()]
+    label = f"{_OBJECTIVES[report.get('objective', 'edp')]} of dataflows"
+    lines = [", ".join(told[at : at + 2]) for at in range(0, len(told), 2)]
+    return list(zip((label, *("" for _ in lines[1:])), lines, strict=True)) if lines else []
 
 
 def _limit(network: Json, target: Json) -> list[tuple[str, str]]:

@@ -57,9 +57,9 @@ def _search(certificate: Json) -> list[tuple[str, str]]:
     if not certificate:
         return []
     proved = certificate["proved"]
-    told = (
-        "proved best" if proved else f"not proved, {100 * certificate['gap']:.3g} % above at most"
-    )
+    told = "proved best"
+    if not proved:
+        told = f"not proved: at most {100 * certificate['gap']:.3g} % above the best"
     if certificate["max_cycles"] is not None:
         told += f", of at most {certificate['max_cycles']:,} cycles"
     cut = ", ".join(f"{reason} {n:,}" for reason, n in certificate["pruned"].items() if n)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmc.arithmetic import QuantParams
-from qmc.baselines import Baselines, baselines_data, find_baselines
+from qmc.baselines import Baselines, baselines_data, comparison, find_baselines
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
 from qmc.cost_models.streaming import streaming_cost
@@ -49,9 +49,11 @@ class Priced:
 
     def entry(self, target: Target, objective: Objective) -> dict[str, Any]:
         """The layer's object in report.json."""
-        words = verdict(self.layer, self.cost, self.at_8_bits)
+        baselines = baselines_data(self.baselines, self.cost, objective)
+        told = (verdict(self.layer, self.cost, self.at_8_bits), comparison(baselines, objective))
+        words = "; ".join(filter(None, told))
         entry = layer_entry(self.layer, self.precision, self.result, target, words)
-        return entry | {"baselines": baselines_data(self.baselines, self.cost, objective)}
+        return entry | {"baselines": baselines}
 
 
 @dataclass(frozen=True, slots=True)

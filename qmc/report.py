@@ -148,15 +148,20 @@ def versions() -> Json:
 def to_csv(layers: Sequence[Json]) -> str:
     """Flat columns of every layer, one line each."""
     memories = sorted({memory for layer in layers for memory in layer["energy_by_memory_pj"]})
+    flows = list(dict.fromkeys(flow for layer in layers for flow in layer["baselines"]))
     plain = [
         *("name", "op", "macs", "w_bits", "a_bits", "o_bits", "psum_bits"),
         *("energy_pj", "cycles", "edp_pj_cycles", "utilization", "bound"),
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, *(f"energy_{memory}_pj" for memory in memories), "verdict"])
+    names = [f"energy_{memory}_pj" for memory in memories]
+    writer.writerow([*plain, *names, "gap", *(f"times_{flow}" for flow in flows), "verdict"])
     for layer in layers:
         energies: Dict[str, float] = layer["energy_by_memory_pj"]
         cells = [layer[key] for key in plain]
-        writer.writerow([*cells, *(energies.get(m, 0.0) for m in memories), layer["verdict"]])
+        cells += [energies.get(memory, 0.0) for memory in memories]
+        cells.append(layer["certificate"].get("gap"))
+        cells += [(layer["baselines"].get(flow) or {}).get("times") for flow in flows]
+        writer.writerow([*cells, layer["verdict"]])
     return text.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -98,6 +99,13 @@ def test_compile_then_every_command_of_a_build(
     assert all(layer["certificate"]["proved"] for layer in report["layers"] if layer["macs"])
     assert {"plan.yaml", "scheme.yaml", "report.csv", "Makefile"} <= set(os.listdir(build))
     assert len(list((tmp_path / "ir").glob("*.py"))) > 5
+    with (build / "report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, layer in zip(rows, report["layers"], strict=True):
+        assert row["gap"] == ("0.0" if layer["macs"] else "")
+        assert row["verdict"] == layer["verdict"]
+        for flow, found in layer["baselines"].items():
+            assert float(row[f"times_{flow}"]) == found["times"]
     code, out, _ = qmc("verify", build)
     assert code == 0
     assert "verified" in out

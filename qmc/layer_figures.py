@@ -74,4 +74,7 @@ def cycles_by_bound(
         for port, (count, bandwidth) in words.items():
             if bandwidth is not None and count:
                 cycles[f"{level.name} {port} bandwidth"] = math.ceil(count / bandwidth)
-    return {cost.bound: cost.cycles} | cycles
+    # Compatibility rules may round the cycles otherwise: then what was priced counts.
+    return {bound: min(count, cost.cycles) for bound, count in cycles.items()} | {
+        cost.bound: cost.cycles
+    }

@@ -44,10 +44,13 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout, the rest to stderr.")
 ]
 OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
-MapperOption = Annotated[Mapper, typer.Option(help="Exact search, or the random baseline.")]
+MapperOption = Annotated[Mapper, typer.Option(help="exact, learned, auto, or the random baseline.")]
 BudgetOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds for all searches together; default: a number of steps."),
+]
+CostModelOption = Annotated[
+    Path | None, typer.Option(help="File written by qmc calibrate; default: the analytical model.")
 ]
 MaxLatencyOption = Annotated[
     str | None, typer.Option(help="Of the layer, or the network: 1.5ms, or 20000cycles.")
@@ -130,6 +133,7 @@ def compile_command(
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    cost_model: CostModelOption = None,
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
     rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
@@ -163,6 +167,7 @@ def compile_command(
         calibration=calibration,
         optimize=optimize,
         mapper=mapper,
+        cost_model=cost_model,
         budget_seconds=budget,
         max_latency=max_latency,
         rounding=rounding,
@@ -195,6 +200,7 @@ def map_command(
     bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    cost_model: CostModelOption = None,
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
     pareto: Annotated[
@@ -217,7 +223,7 @@ def map_command(
     from qmc.pricing import SearchSettings
     from qmc.progress import Stages
 
-    rules = mapping_command.cost_rules(psum, first_fill)
+    rules = mapping_command.search_model(psum, first_fill, cost_model)
     settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
     work = mapping_command.Work(model, layer, bits, target, max_latency, what_helps)
     if width_table is not None:
@@ -258,6 +264,35 @@ def evaluate(
 
         entry |= {"against": compare(entry, read_record(against))}
     _show(entry, as_json, _print_layer)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    measurements: Annotated[
+        Path, typer.Argument(help="CSV with the columns layer, mapping, widths, measured.")
+    ],
+    *,
+    target: TargetOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Cost model to write (JSON).")
+    ] = None,
+    quantity: Annotated[
+        str, typer.Option(help="What was measured: cycles, or energy_pj.")
+    ] = "cycles",
+    model: Annotated[
+        Path | None, typer.Option(help="ONNX file whose layers the records name.")
+    ] = None,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the cost model to measured cycles or energy; say its error before and after."""
+    from qmc import calibrate_command as command
+
+    found = command.calibrate_target(
+        target, measurements, output, quantity, model, seed, jobs or default_jobs()
+    )
+    _show(found, as_json, command.print_calibration)
 
 
 @app.command()

@@ -34,6 +34,8 @@ from qmc import report
 from qmc.calibrate import calibrate
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
+from qmc.cost_models.analytical import AnalyticalModel
+from qmc.cost_models.calibrated_model import load_calibration
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError
 from qmc.evaluation import Accuracy, measure
@@ -189,8 +191,11 @@ def price_network(
 
     Raises:
         NoMappingError: a layer does not fit the machine.
+        CostModelError: the file of a calibrated cost model is not one for this machine.
     """
+    calibration = options.cost_model and load_calibration(options.cost_model)
     settings = SearchSettings(
+        model=calibration or AnalyticalModel(),
         objective=options.optimize,
         mapper=options.mapper,
         seed=options.seed,

@@ -147,6 +147,8 @@ def times(baseline: Json | None) -> str:
 
 def proof(certificate: Json) -> str:
     """Whether a mapping is proved best, or how far it may be from that."""
+    if certificate["gap"] is None:
+        return "no bound"
     return "proof" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g}%"
 
 

@@ -57,9 +57,9 @@ def _search(certificate: Json) -> list[tuple[str, str]]:
     if not certificate:
         return []
     proved = certificate["proved"]
-    told = "proved best"
-    if not proved:
-        told = f"not proved: at most {100 * certificate['gap']:.3g} % above the best"
+    told = "proved best" if proved else "not proved"
+    if certificate["gap"]:
+        told += f": at most {100 * certificate['gap']:.3g} % above the best"
     if certificate["max_cycles"] is not None:
         told += f", of at most {certificate['max_cycles']:,} cycles"
     cut = ", ".join(f"{reason} {n:,}" for reason, n in certificate["pruned"].items() if n)
@@ -69,7 +69,30 @@ def _search(certificate: Json) -> list[tuple[str, str]]:
         ("  space", f"{certificate['space']:,} mappings, {certificate['factors']} factors"),
         ("  priced", seen),
         ("  branches cut by", cut or "nothing"),
+        *(
+            [("  expected", _expected(certificate["expected"]))]
+            if "expected" in certificate
+            else []
+        ),
+        *([("  note", certificate["note"])] if "note" in certificate else []),
     ]
+
+
+def _expected(errors: Json) -> str:
+    """The errors to expect of a learned search, or of a calibrated cost model."""
+    if "calibrated" in errors:
+        before, after = errors["before"], errors["after"]
+        return (
+            f"{errors['calibrated']} off by {100 * after['median']:.2g} % "
+            f"(95 %: {100 * after['p95']:.2g} %), uncalibrated {100 * before['median']:.2g} %"
+        )
+    if "regret_median" not in errors:
+        return "unknown: the model has not been measured"
+    return (
+        f"regret {100 * errors['regret_median']:.2g} % (95 %: {100 * errors['regret_p95']:.2g} %), "
+        f"predictions off by {100 * errors['error_median']:.2g} % "
+        f"(95 %: {100 * errors['error_p95']:.2g} %), on {errors['held_out']} held out"
+    )
 
 
 def _energy_bars(entry: Json, width: int) -> Table:

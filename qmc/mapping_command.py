@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from qmc import report
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
+from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import DataError, QmcError
 from qmc.frontend import load_network
@@ -45,6 +46,18 @@ def cost_rules(psum: str, first_fill: str) -> AnalyticalModel:
     )
 
 
+def search_model(
+    psum: str, first_fill: str, calibration: Path | None
+) -> AnalyticalModel | CalibratedModel:
+    """The cost model of a search: the counting rules, corrected by a file if there is one.
+
+    Raises:
+        QmcError: a rule that does not exist, or a file that is no calibration.
+    """
+    rules = cost_rules(psum, first_fill)
+    return rules if calibration is None else replace(load_calibration(calibration), base=rules)
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What ``qmc map`` is asked to map, as typed.
@@ -77,7 +90,8 @@ def map_layer(work: Work, settings: SearchSettings) -> Json:
     mapping = priced.result.mapping
     entry["objective"] = settings.objective.value
     entry["nest"] = nest_text(priced.layer, machine, mapping, entry["accesses"])
-    if work.what_helps and settings.mapper is Mapper.EXACT:
+    plain = settings.mapper is Mapper.EXACT and isinstance(settings.model, AnalyticalModel)
+    if work.what_helps and plain:
         entry["what_helps"] = _what_helps(priced, machine, settings)
     return entry
 

@@ -16,6 +16,8 @@ class Mapper(StrEnum):
     """How mappings are searched."""
 
     EXACT = "exact"
+    LEARNED = "learned"
+    AUTO = "auto"
     RANDOM = "random"
 
 
@@ -38,7 +40,8 @@ class Options:
         limit: use only the first images of each set.
         calibration: range method; None lets the quantizer choose by width.
         optimize: what the mapper minimizes.
-        mapper: exact search or the random baseline.
+        mapper: exact search, the learned one, what suits a layer, or the random baseline.
+        cost_model: file written by ``qmc calibrate``; None is the analytical model as it is.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
         max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
@@ -63,6 +66,7 @@ class Options:
     calibration: Calibration | None = None
     optimize: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
+    cost_model: Path | None = None
     budget_seconds: float | None = None
     max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP

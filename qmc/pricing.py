@@ -10,21 +10,20 @@ from qmc.arithmetic import QuantParams
 from qmc.baselines import Baselines, baselines_data, comparison, find_baselines
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
+from qmc.cost_models.calibrated_model import CalibratedModel
 from qmc.cost_models.streaming import streaming_cost
-from qmc.errors import NoMappingError, QmcError
+from qmc.errors import QmcError
 from qmc.layer import Layer, Precision
+from qmc.mappers import Request, find_mappings
 from qmc.network_latency import schedule_within
 from qmc.options import Mapper
 from qmc.progress import Tick, no_tick
-from qmc.random_search import random_search
 from qmc.report import layer_entry, verdict
-from qmc.schedule import Outcome, Task, mapped, search_all
+from qmc.schedule import Outcome, Task, mapped
 from qmc.scheme import Scheme
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target
 
-#: Mappings that the random baseline tries for each layer.
-RANDOM_SAMPLES = 2000
 _REFERENCE_BITS = 8
 
 
@@ -63,14 +62,14 @@ class SearchSettings:
     Attributes:
         model: what prices a mapping.
         objective: what to minimize.
-        mapper: exact search or the random baseline.
-        seed: of the random baseline.
+        mapper: see :mod:`qmc.mappers`.
+        seed: of what is random.
         jobs: threads.
         budget_seconds: of all searches together; None lets every search take its steps.
         max_cycles: limit on the cycles of all layers together; None is none.
     """
 
-    model: AnalyticalModel = field(default_factory=AnalyticalModel)
+    model: AnalyticalModel | CalibratedModel = field(default_factory=AnalyticalModel)
     objective: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
     seed: int = 0
@@ -101,8 +100,11 @@ def price_layers(
 
     Raises:
         NoMappingError: a layer does not fit the machine.
+        CostModelError: the cost model was calibrated for another machine.
         QmcError: the layers together take longer than they may.
     """
+    if isinstance(settings.model, CalibratedModel):
+        settings.model.check_target(target)
     weighted = [(layer, precision) for layer, precision in work if layer.has_weights]
     streamed = {
         layer.name: streaming_cost(layer, precision, target)
@@ -148,6 +150,8 @@ def _best(
 
 
 def _check_network_limit(settings: SearchSettings) -> None:
+    if isinstance(settings.model, CalibratedModel):
+        raise QmcError("--max-latency: of a network takes no --cost-model; allowed: one of them")
     if settings.mapper is not Mapper.EXACT:
         raise QmcError(
             f"--max-latency: of a network needs the exact mapper; found {settings.mapper}"
@@ -185,23 +189,13 @@ def _baselines(
 ) -> list[Baselines]:
     limit = settings.max_cycles if len(work) == 1 else None
     model, objective = settings.model, settings.objective
+    if isinstance(model, CalibratedModel):  # dataflows are searched by the analytical model alone
+        return [{} for _ in work]
     return find_baselines(work, target, model, objective, max_cycles=limit, jobs=settings.jobs)
 
 
 def _search(
     tasks: list[Task], required: int, settings: SearchSettings, tick: Tick
 ) -> list[Outcome]:
-    if settings.mapper is Mapper.RANDOM:
-        return [_draw(task, settings.seed) for task in tasks]
-    budget = settings.budget_seconds
-    return search_all(tasks, required, jobs=settings.jobs, progress=tick, budget_seconds=budget)
-
-
-def _draw(task: Task, seed: int) -> Outcome:
-    problem = (task.layer, task.precision, task.target, task.model, task.objective)
-    try:
-        return random_search(
-            *problem, samples=RANDOM_SAMPLES, seed=seed, max_cycles=task.max_cycles
-        )
-    except NoMappingError as error:
-        return error
+    request = Request(settings.mapper, settings.seed, settings.jobs, settings.budget_seconds, tick)
+    return find_mappings(tasks, required, request)

@@ -30,14 +30,14 @@ def sample(
     np.random.seed(seed)
     fitting = 0
     for _ in range(count):
-        if _descend(problem, choices, nest, state):
+        if descend(problem, choices, nest, state):
             fitting += 1
             keep_if_best(problem, nest, state, objective)
     return fitting
 
 
 @compiled
-def _descend(problem: Problem, choices: Choices, nest: Nest, state: State) -> bool:
+def descend(problem: Problem, choices: Choices, nest: Nest, state: State) -> bool:
     """Draw one mapping; False when it ends in a corner or does not fit."""
     for depth in range(choices.step_count):
         kind, level = choices.steps[depth, 0], choices.steps[depth, 1]
@@ -146,7 +146,7 @@ def move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
         prime += 1
     nest.factors[source // 3, source % 3, dim] //= prime
     nest.factors[goal // 3, goal % 3, dim] *= prime
-    if _legal(choices, nest, source // 3, source % 3, dim) and _legal(
+    if is_legal(choices, nest, source // 3, source % 3, dim) and is_legal(
         choices, nest, goal // 3, goal % 3, dim
     ):
         return True
@@ -156,7 +156,7 @@ def move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
 
 
 @compiled
-def _legal(choices: Choices, nest: Nest, level: int, axis: int, dim: int) -> bool:
+def is_legal(choices: Choices, nest: Nest, level: int, axis: int, dim: int) -> bool:
     """Whether a block may hold the factors it has, of which that of ``dim`` has changed."""
     used = 1
     for other in range(8):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import platform
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def layer_entry(
 
 def certificate_data(certificate: Certificate) -> Json:
     """The certificate without its running time, which is not reproducible."""
-    return {
+    told: Json = {
         "space": certificate.space,
         "factors": certificate.factors,
         "orders": certificate.orders,
@@ -93,8 +94,11 @@ def certificate_data(certificate: Certificate) -> Json:
         "lower_bound": certificate.lower_bound,
         "best": certificate.best,
         "proved": certificate.proved,
-        "gap": certificate.gap,
+        "gap": certificate.gap if math.isfinite(certificate.gap) else None,
     }
+    if certificate.expected:
+        told["expected"] = dict(certificate.expected)
+    return told | ({"note": certificate.note} if certificate.note else {})
 
 
 def verdict(layer: Layer, cost: Cost, reference: Cost | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from qmc import cache
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.base import Cost, CostModel
-from qmc.errors import NoMappingError, QmcError
+from qmc.errors import CostModelError, NoMappingError, QmcError
 from qmc.layer import Layer, LoopDim, Precision
 from qmc.mapping import Mapping as LoopMapping
 from qmc.mapping_text import mapping_to_data, read_mapping_data
@@ -29,6 +29,7 @@ from qmc.search import MAX_STEPS, compile_kernels, objective_value, searchable
 from qmc.search_result import Objective
 from qmc.targets.target import Target
 from qmc.width_classes import Triple, WidthClasses, width_classes
+from qmc.width_kernel import MAX_CLASSES
 from qmc.width_search import WidthResult, price_mappings, search_widths
 
 #: Bits that a tensor may have in a width table unless others are asked for.
@@ -152,14 +153,12 @@ def width_table(
 
     Raises:
         NoMappingError: the machine's constraints leave part of a loop of a layer no place.
-        CostModelError: ``model`` is not the analytical one.
+        CostModelError: ``model`` is not the analytical one, or the MACs execute no triple.
+        QmcError: no widths, too many, or some outside 1 to 64.
     """
-    rules, precision = searchable(model, Precision(psum_bits=target.psum_bits))
-    honest = isinstance(model, AnalyticalModel) and model.psum is PsumRule.HONEST
-    psum_bits = precision.psum_bits if honest else None
-    classes = width_classes(target, psum_bits, widths)
+    rules, classes = _asked(model, target, widths)
     weighted = [layer for layer in layers if layer.has_weights]
-    shapes = {layer.name: Shape.of(layer, precision).layer for layer in weighted}
+    shapes = {layer.name: Shape.of(layer, Precision()).layer for layer in weighted}
     tasks = {
         shape: _task(shape, classes, target, rules, objective, max_steps)
         for shape in shapes.values()
@@ -176,7 +175,26 @@ def width_table(
         if (entry := found[shapes[layer.name]][number]) is not None
     }
     names = tuple(layer.name for layer in weighted)
-    return WidthTable(target.name, objective, psum_bits, names, tuple(widths), entries)
+    return WidthTable(target.name, objective, classes.psum_bits, names, tuple(widths), entries)
+
+
+def _asked(
+    model: CostModel, target: Target, widths: Sequence[int]
+) -> tuple[AnalyticalModel, WidthClasses]:
+    """The counting rules, and the problems among the triples of ``widths``."""
+    if not 1 <= len(widths) <= MAX_CLASSES or not all(1 <= bits <= 64 for bits in widths):
+        found = ", ".join(map(str, widths)) or "none"
+        raise QmcError(f"widths: found {found}; allowed: up to {MAX_CLASSES} from 1 to 64")
+    rules, _ = searchable(model, Precision())
+    honest = isinstance(model, AnalyticalModel) and model.psum is PsumRule.HONEST
+    classes = width_classes(target, target.psum_bits if honest else None, widths)
+    if not classes.problems:
+        (low, high), (least, most) = target.mac.weight_bits, target.mac.input_bits
+        raise CostModelError(
+            f"widths: found {', '.join(map(str, widths))}; the MACs of target '{target.name}' "
+            f"execute weights of {low} to {high} and inputs of {least} to {most} bits"
+        )
+    return rules, classes
 
 
 def _entry(result: WidthResult) -> WidthEntry:

@@ -10,7 +10,7 @@ import pytest
 from qmc import cache, width_search
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.traffic import FirstFill
-from qmc.errors import CostModelError, DataError, NoMappingError, OutputError
+from qmc.errors import CostModelError, DataError, NoMappingError, OutputError, QmcError
 from qmc.layer import Layer, LoopBounds, Op, Precision
 from qmc.mapspace import map_space, space_size
 from qmc.search import objective_value, search
@@ -234,6 +234,25 @@ def test_width_table_other_partial_sums_are_refused() -> None:
     assert table.entry("stem", Precision()).proved
     with pytest.raises(NoMappingError, match="psums of 16"):
         table.entry("stem", Precision(psum_bits=16))
+
+
+@pytest.mark.parametrize("widths", [(), (0, 8), (8, 65), tuple(range(1, 18))])
+def test_width_table_of_impossible_widths_is_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(QmcError, match="from 1 to 64"):
+        width_table(NETWORK, load_target("simba"), _MODEL, widths=widths)
+
+
+def test_width_table_that_the_macs_do_not_execute_at_all_is_refused() -> None:
+    with pytest.raises(CostModelError, match=r"'ne16' execute weights of 2 to 8 and inputs of 8"):
+        width_table(NETWORK, load_target("ne16"), _MODEL, widths=(4, 5))
+
+
+def test_width_table_of_bit_planes_has_a_class_for_every_width() -> None:
+    target = load_target("stripes")
+    table = width_table(NETWORK, target, _MODEL, Objective.ENERGY, tuple(range(1, 17)), jobs=2)
+    for bits in ((1, 1, 1), (16, 16, 16), (3, 9, 14)):
+        precision = Precision(*bits, target.psum_bits)
+        _compare_entry(table, NETWORK[0], precision, target, _MODEL, Objective.ENERGY)
 
 
 @pytest.mark.parametrize("psum", PsumRule)

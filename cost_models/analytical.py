@@ -15,6 +15,8 @@ Semantics, in the order of the code (design section 4; docs/cost-model.md has th
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,7 +37,7 @@ class PsumRule(StrEnum):
     """Width of partial sums."""
 
     HONEST = "honest"  # psum_bits until the last reduction step, output_bits from then on
-    OUTPUT = "output"  # output_bits always, and what else Timeloop's records assume (forwarding)
+    OUTPUT = "output"  # output_bits always, and what else Timeloop's records assume
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class AnalyticalModel:
 
     Attributes:
         first_fill: whether filling an accumulator with zeros is charged.
-        psum: width rule of partial sums.
+        psum: width rule of partial sums. OUTPUT also lets neighbours pass inputs on
+            (:mod:`qmc.cost_models.forwarding`) and rounds cycles of ports as Timeloop does.
     """
 
     first_fill: FirstFill = FirstFill.ELIDED
@@ -62,20 +65,37 @@ class AnalyticalModel:
         """
         if not layer.has_weights:
             return streaming_cost(layer, precision, target)
-        check_widths(layer, precision, target)
+        return self.evaluate_widths(layer, (precision,), target, mapping)[0]
+
+    def evaluate_widths(
+        self, layer: Layer, precisions: Sequence[Precision], target: Target, mapping: Mapping
+    ) -> tuple[Cost, ...]:
+        """Cost of ``mapping`` of a layer with weights at several widths; elements are counted once.
+
+        Raises:
+            MappingError, CapacityError, CostModelError: as :meth:`evaluate`.
+        """
+        for precision in precisions:
+            check_widths(layer, precision, target)
         nest = build_nest(layer, target, mapping)
+        as_timeloop = self.psum is PsumRule.OUTPUT
+        traffic = {x: operand_traffic(nest, x, self.first_fill, as_timeloop) for x in Operand}
+        return tuple(self._price(nest, traffic, precision) for precision in precisions)
+
+    def _price(
+        self, nest: Nest, traffic: Dict[Operand, Dict[int, Traffic]], precision: Precision
+    ) -> Cost:
+        target = nest.target
         psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
-        forward = self.psum is PsumRule.OUTPUT
         accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
-        for operand in Operand:
-            traffic = operand_traffic(nest, operand, self.first_fill, forward)
-            for index, moved in traffic.items():
+        for operand, levels in traffic.items():
+            for index, moved in levels.items():
                 level = target.memories[index]
                 words = _operand_words(moved, operand, precision, psum_bits, level)
                 accesses[level.name][operand] = _accesses(words, nest, index)
-        _check_capacity(layer, target, accesses)
+        _check_capacity(nest.layer, target, accesses)
         networks_pj = network_energies(nest, precision, psum_bits)
-        return _cost(nest, accesses, networks_pj, precision)
+        return _cost(nest, accesses, networks_pj, precision, by_demand=self.psum is PsumRule.OUTPUT)
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
@@ -149,12 +169,13 @@ def _cost(
     accesses: dict[str, dict[Operand, Accesses]],
     networks_pj: dict[str, float],
     precision: Precision,
+    by_demand: bool,
 ) -> Cost:
     target = nest.target
     mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
     mac_cycles = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
     compute = compute_cycles(cycles_of_compute(nest), mac_cycles)
-    cycles, bound = slowest(compute, target.memories, accesses)
+    cycles, bound = slowest(compute, target.memories, accesses, by_demand)
     return total_cost(
         accesses,
         mac_pj=nest.layer.macs * mac_pj,

@@ -36,7 +36,8 @@ class Forwarding:
         saved_reads: elements the outer memory need not read, per instance of it.
         from_outside: elements that still come from outside, per receiver.
         between_neighbours: elements read at, and filled by, neighbours, per receiver. Timeloop
-            spreads those of one group of neighbours over all used instances of the machine.
+            spreads those of one group of neighbours over all used instances of the machine. Both
+            are averages that it cuts to whole numbers.
     """
 
     saved_reads: int
@@ -73,7 +74,7 @@ def forwarding(nest: Nest, outer: int, inner: int) -> Forwarding | None:
     other_axes //= distinct_along(nest, Operand.I, inner - 1)[block[0].spatial or ""]
     return Forwarding(
         saved_reads=saved * other_axes,
-        from_outside=total - passed // len(offsets),
+        from_outside=(total * len(offsets) - passed) // len(offsets),
         between_neighbours=passed // nest.used_instances(inner),
     )
 

@@ -16,8 +16,10 @@ Json = dict[str, Any]
 #: The best mapping found of each dataflow; None where the machine has no place for it.
 Baselines = Mapping[Dataflow, SearchResult | None]
 
+_NAMES = {Objective.EDP: "EDP", Objective.ENERGY: "energy", Objective.LATENCY: "latency"}
+
 #: Steps of a search for a baseline: most of these spaces are too large to exhaust.
-BASELINE_STEPS = 1 << 18
+BASELINE_STEPS = 1 << 17
 
 
 def find_baselines(
@@ -72,6 +74,19 @@ def _one(found: SearchResult, cost: Cost, objective: Objective) -> Json:
         "times": ratio((other.energy_pj, other.cycles), (cost.energy_pj, cost.cycles), objective),
         "proved": found.certificate.proved,
     }
+
+
+def comparison(data: Json, objective: Objective) -> str:
+    """The ratios in words: ``EDP is x1.80 better than weight-stationary``; empty without any."""
+    found = {flow: entry["times"] for flow, entry in data.items() if entry is not None}
+    better = [f"×{times:.3g} better than {flow}" for flow, times in found.items() if times > 1]
+    worse = [
+        f"×{1 / times:.3g} worse than {flow} (ruled out by the target)"
+        for flow, times in found.items()
+        if times < 1
+    ]
+    words = ", ".join([*better, *worse])
+    return f"{_NAMES[objective]} {words}" if words else ""
 
 
 def network_baselines(layers: Sequence[Json], objective: Objective) -> Json:

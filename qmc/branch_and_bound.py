@@ -97,9 +97,9 @@ def run(
         state.choice[depth] += 1
         kind = choices.steps[depth, 0]
         if kind == FACTOR:
-            move = _choose_factor(choices, nest, state, depth)
+            move = choose_factor(choices, nest, state, depth)
         elif kind == ORDER:
-            move = _choose_order(choices, nest, state, depth)
+            move = choose_order(choices, nest, state, depth)
         else:
             move = _close(problem, choices, nest, state, objective, depth)
         if move < 0:
@@ -111,7 +111,7 @@ def run(
 
 
 @compiled
-def _choose_factor(choices: Choices, nest: Nest, state: State, depth: int) -> int:
+def choose_factor(choices: Choices, nest: Nest, state: State, depth: int) -> int:
     """Take the next factor that a dim may have here: 1 to go on, -1 when none is left."""
     level, axis, dim = choices.steps[depth, 1], choices.steps[depth, 2], choices.steps[depth, 3]
     rest = state.rest[depth, dim]
@@ -158,7 +158,7 @@ def allowed(
 
 
 @compiled
-def _choose_order(choices: Choices, nest: Nest, state: State, depth: int) -> int:
+def choose_order(choices: Choices, nest: Nest, state: State, depth: int) -> int:
     """Take the next order of a level's loops in time."""
     level = choices.steps[depth, 1]
     looped = 0

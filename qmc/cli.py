@@ -44,10 +44,16 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout, the rest to stderr.")
 ]
 OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
-MapperOption = Annotated[Mapper, typer.Option(help="Exact search, or the random baseline.")]
+MapperOption = Annotated[Mapper, typer.Option(help="exact, learned, auto, or the random baseline.")]
 BudgetOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds for all searches together; default: a number of steps."),
+]
+CostModelOption = Annotated[
+    Path | None, typer.Option(help="File written by qmc calibrate; default: the analytical model.")
+]
+MaxLatencyOption = Annotated[
+    str | None, typer.Option(help="Of the layer, or the network: 1.5ms, or 20000cycles.")
 ]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
@@ -127,7 +133,9 @@ def compile_command(
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    cost_model: CostModelOption = None,
     budget: BudgetOption = None,
+    max_latency: MaxLatencyOption = None,
     rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
     max_drop: Annotated[
@@ -159,7 +167,9 @@ def compile_command(
         calibration=calibration,
         optimize=optimize,
         mapper=mapper,
+        cost_model=cost_model,
         budget_seconds=budget,
+        max_latency=max_latency,
         rounding=rounding,
         equalize=equalize,
         max_drop=max_drop,
@@ -190,17 +200,22 @@ def map_command(
     bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
     optimize: OptimizeOption = Objective.EDP,
     mapper: MapperOption = Mapper.EXACT,
+    cost_model: CostModelOption = None,
     budget: BudgetOption = None,
-    max_latency: Annotated[
-        str | None, typer.Option(help="Only mappings of at most 1.5ms, or 20000cycles.")
-    ] = None,
+    max_latency: MaxLatencyOption = None,
     pareto: Annotated[
         bool, typer.Option("--pareto", help="The layer's (energy, cycles) Pareto set.")
     ] = False,
+    what_helps: Annotated[
+        bool, typer.Option(help="Search the layer on changed machines too: what would help most.")
+    ] = True,
     psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
     first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
     seed: SeedOption = 0,
     jobs: JobsOption = None,
+    width_table: Annotated[
+        Path | None, typer.Option(help="Also write the best at all widths 2 to 8 to this CSV.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search the best mapping of one layer or of every layer of a model."""
@@ -208,9 +223,12 @@ def map_command(
     from qmc.pricing import SearchSettings
     from qmc.progress import Stages
 
-    rules = mapping_command.cost_rules(psum, first_fill)
+    rules = mapping_command.search_model(psum, first_fill, cost_model)
     settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
-    work = mapping_command.Work(model, layer, bits, target, max_latency)
+    work = mapping_command.Work(model, layer, bits, target, max_latency, what_helps)
+    if width_table is not None:
+        with Stages(Console(stderr=True)).stage("search all widths") as tick:
+            mapping_command.map_widths(work, width_table, settings, tick)
     with Stages(Console(stderr=True)).stage("search mappings") as tick:
         if pareto:
             _show(mapping_command.map_front(work, settings), as_json, _print_front)
@@ -246,6 +264,35 @@ def evaluate(
 
         entry |= {"against": compare(entry, read_record(against))}
     _show(entry, as_json, _print_layer)
+
+
+@app.command("calibrate")
+def calibrate_command(
+    measurements: Annotated[
+        Path, typer.Argument(help="CSV with the columns layer, mapping, widths, measured.")
+    ],
+    *,
+    target: TargetOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Cost model to write (JSON).")
+    ] = None,
+    quantity: Annotated[
+        str, typer.Option(help="What was measured: cycles, or energy_pj.")
+    ] = "cycles",
+    model: Annotated[
+        Path | None, typer.Option(help="ONNX file whose layers the records name.")
+    ] = None,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the cost model to measured cycles or energy; say its error before and after."""
+    from qmc import calibrate_command as command
+
+    found = command.calibrate_target(
+        target, measurements, output, quantity, model, seed, jobs or default_jobs()
+    )
+    _show(found, as_json, command.print_calibration)
 
 
 @app.command()
@@ -366,13 +413,13 @@ def _print_build(data: dict[str, Any], console: Console) -> None:
 
 
 def _print_layer(data: dict[str, Any], console: Console) -> None:
-    from qmc.console import print_layer
+    from qmc.layer_view import print_layer
 
     print_layer(data, console)
 
 
 def _print_front(data: dict[str, Any], console: Console) -> None:
-    from qmc.console import print_front
+    from qmc.layer_view import print_front
 
     print_front(data, console)
 

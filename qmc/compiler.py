@@ -34,12 +34,15 @@ from qmc import report
 from qmc.calibrate import calibrate
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
+from qmc.cost_models.analytical import AnalyticalModel
+from qmc.cost_models.calibrated_model import load_calibration
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError
 from qmc.evaluation import Accuracy, measure
 from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
 from qmc.labels import find_class_names
+from qmc.layer_text import parse_latency
 from qmc.network import Network
 from qmc.options import Options
 from qmc.output_folder import check_replaceable, whole_folder
@@ -110,6 +113,7 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     """Run all stages. Cheap checks come first, so that a mistake is told at once."""
     _check_options(options)
     target = load_target(options.target)
+    max_cycles(options, target)
     with stages.stage("read the model"):
         module, network = load_network(options.model, options.equalize, options.dump_ir)
     data = load_data(options, network)
@@ -187,16 +191,30 @@ def price_network(
 
     Raises:
         NoMappingError: a layer does not fit the machine.
+        CostModelError: the file of a calibrated cost model is not one for this machine.
     """
+    calibration = options.cost_model and load_calibration(options.cost_model)
     settings = SearchSettings(
+        model=calibration or AnalyticalModel(),
         objective=options.optimize,
         mapper=options.mapper,
         seed=options.seed,
         jobs=options.jobs,
         budget_seconds=options.budget_seconds,
+        max_cycles=max_cycles(options, target),
     )
     work = [(layer, layer_precision(layer, scheme, target)) for layer in network.layers]
     return price_layers(work, target, settings, tick)
+
+
+def max_cycles(options: Options, target: Target) -> int | None:
+    """The limit on latency in cycles of the target.
+
+    Raises:
+        DataError: it is no time.
+    """
+    limit = options.max_latency
+    return None if limit is None else parse_latency(limit, target.clock_hz)
 
 
 def golden_inputs(options: Options, network: IntegerNetwork, data: Data) -> NDArray[np.int32]:
@@ -221,6 +239,7 @@ def build_report(
     """The object of report.json."""
     layers = [one.entry(target, options.optimize) for one in priced]
     measured = {
+        "max_cycles": max_cycles(options, target),
         "flash_bytes": program.flash_bytes,
         "weight_bytes": program.weight_bytes,
         "ram_peak_bytes": program.ram_peak_bytes,

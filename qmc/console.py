@@ -13,12 +13,22 @@ Json = dict[str, Any]
 
 #: Characters of the layer table beside the names.
 _OTHER_COLUMNS = 64
+#: The same of the mapping table.
+_MAPPING_COLUMNS = 54
+_OBJECTIVES = {"edp": "EDP", "energy": "energy", "latency": "cycles"}
+_SHORT_NAMES = {
+    "row-stationary": "row st.",
+    "weight-stationary": "weight st.",
+    "output-stationary": "output st.",
+    "no-local-reuse": "no reuse",
+}
 
 
 def print_build(report: Json, console: Console) -> None:
     """Network summary, then one line per layer, in the manner of Arm Vela."""
     print_network(report, console)
     print_layers(report["layers"], console)
+    print_mappings(report, console)
     for note in report.get("notes", ()):
         console.print(Text(f"note: {printable(note)}", style="yellow"))
 
@@ -34,11 +44,13 @@ def print_network(report: Json, console: Console) -> None:
         ("Energy (modelled)", f"{network['energy_uj']:,.2f} µJ/inference"),
         ("Cycles (modelled)", f"{network['cycles']:,}"),
         ("Latency (modelled)", f"{network['latency_ms']:,.3f} ms at {_clock(target)}"),
+        *_limit(network, target),
         ("EDP (modelled)", f"{network['edp_pj_cycles']:.4e} pJ·cycle"),
         ("Weights and constants", f"{_kib(network.get('flash_bytes'))}"),
         ("Peak RAM", f"{_kib(network.get('ram_peak_bytes'))}"),
         ("Mappings proved best", _proved(report["layers"])),
     ]
+    rows += _dataflow_rows(report)
     if network.get("top1") is not None:
         images = network["images"]
         rows += [
@@ -54,8 +66,7 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
     """One line per layer with bars of energy."""
     layers = list(layers)
     total = sum(layer["energy_pj"] for layer in layers) or 1.0
-    title = "Layers (energy and cycles modelled)"
-    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table = plain_table("Layers (energy and cycles modelled)")
     name_width = min(28, max(10, console.width - _OTHER_COLUMNS))
     table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
     table.add_column("Op", no_wrap=True)
@@ -69,105 +80,76 @@ def print_layers(layers: Iterable[Json], console: Console) -> None:
             Text(printable(layer["name"])),
             layer["op"],
             f"{layer['w_bits'] or '-'}/{layer['a_bits']}/{layer['o_bits']}",
-            _short(layer["macs"]) if layer["macs"] else "-",
+            short(layer["macs"]) if layer["macs"] else "-",
             f"{layer['energy_pj'] / 1e6:.3g}",
             f"{100 * share:.1f}",
             "█" * round(10 * share),
-            _short(layer["cycles"]),
+            short(layer["cycles"]),
             f"{100 * layer['utilization']:.0f}%",
             Text(layer["bound"]),
         )
     console.print(table)
 
 
-def print_layer(entry: Json, console: Console) -> None:
-    """One layer: cost, energy by memory as bars, accesses, loop nest."""
-    widths = f"w{entry['w_bits']}a{entry['a_bits']}o{entry['o_bits']} p{entry['psum_bits']}"
-    title = f"{printable(entry['name'])}  {entry['op']}  {widths}"
-    console.print(Text(title, style="bold"))
-    for label, value in (
-        ("MACs", f"{entry['macs']:,}"),
-        ("Energy (modelled)", f"{entry['energy_pj'] / 1e6:,.4f} µJ"),
-        ("Cycles (modelled)", f"{entry['cycles']:,}, set by {entry['bound']}"),
-        ("EDP (modelled)", f"{entry['edp_pj_cycles']:.4e} pJ·cycle"),
-        ("MACs in use", f"{100 * entry['utilization']:.1f} %"),
-    ):
-        console.print(Text(f"  {label:<24}{value}"))
-    if entry["certificate"]:
-        certificate = entry["certificate"]
-        proved = "proved best" if certificate["proved"] else "not proved"
-        told = f"{proved}: {certificate['evaluated']:,} of {certificate['space']:,} mappings priced"
-        console.print(Text(f"  {'Search':<24}{told}"))
-    console.print(_energy_bars(entry))
-    console.print(_accesses(entry))
-    if entry.get("nest"):
-        console.print(Text(entry["nest"]))
-    if entry.get("against"):
-        console.print(_against(entry["against"]))
-
-
-def print_front(front: Json, console: Console) -> None:
-    """The Pareto set of a layer: one line per point, from least energy to fewest cycles."""
-    points = front["points"]
-    title = f"{printable(front['layer'])}: energy and latency, modelled"
-    table = Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
-    for name in ("µJ", "", "Cycles", "", "ms", "EDP pJ·cycle", "Util"):
-        table.add_column(name, justify="right")
-    table.add_column("Bound")
-    table.add_column("")
-    for point in points:
-        energy, cycles = point["energy_pj"], point["cycles"]
+def print_mappings(report: Json, console: Console) -> None:
+    """One line per searched layer: EDP, proof, and the named dataflows in comparison."""
+    searched = [layer for layer in report["layers"] if layer.get("certificate")]
+    flows = list(report["network"].get("baselines") or ())
+    objective = report.get("objective", "edp")
+    table = plain_table(f"Mappings, and {_OBJECTIVES[objective]} of named dataflows in comparison")
+    name_width = min(28, max(10, console.width - _MAPPING_COLUMNS))
+    table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=name_width)
+    for name in ("EDP", "Best by", *(_SHORT_NAMES.get(flow, flow) for flow in flows)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in searched:
+        baselines = layer.get("baselines") or {}
         table.add_row(
-            f"{energy / 1e6:,.4f}",
-            f"+{100 * (energy / points[0]['energy_pj'] - 1):.2f} %",
-            f"{cycles:,}",
-            f"+{100 * (cycles / points[-1]['cycles'] - 1):.1f} %",
-            f"{1e3 * cycles / front['target']['clock_hz']:.4f}",
-            f"{point['edp_pj_cycles']:.4e}",
-            f"{100 * point['utilization']:.0f}%",
-            point["bound"],
-            _proof(point["certificate"]),
+            Text(printable(layer["name"])),
+            f"{layer['edp_pj_cycles']:.2e}",
+            proof(layer["certificate"]),
+            *(times(baselines.get(flow)) for flow in flows),
         )
+    if flows:
+        network = report["network"]
+        cells = (times(network["baselines"][flow]) for flow in flows)
+        edp = f"{network['edp_pj_cycles']:.2e}"
+        table.add_row(Text("network"), edp, "", *cells, style="bold")
     console.print(table)
+    shown = [baseline for layer in searched for baseline in (layer.get("baselines") or {}).values()]
+    for note in baseline_notes([one for one in shown if one]):
+        console.print(Text(note, style="dim"))
 
 
-def _proof(certificate: Json) -> str:
+def baseline_notes(baselines: list[Json]) -> list[str]:
+    """What the marks in a table of dataflows mean, where there are any."""
+    notes = []
+    if any(not one["proved"] for one in baselines):
+        notes.append("? the best mapping found of the dataflow; a better one may exist")
+    if any(one["times"] < 0.995 for one in baselines):
+        limits = "the target's own loop constraints"
+        notes.append(f"below ×1: {limits} rule out that dataflow's best mapping")
+    return notes
+
+
+def plain_table(title: str) -> Table:
+    """A table without lines."""
+    return Table(title=title, title_style="bold", box=None, padding=(0, 1, 0, 0))
+
+
+def times(baseline: Json | None) -> str:
+    """How many times the cost a dataflow has; ``?`` where its best is not known for sure."""
+    if baseline is None or baseline.get("missing"):
+        return "-"
+    factor = baseline["times"]
+    digits = f"{factor:.2f}" if factor < 9.995 else f"{factor:,.0f}"
+    return f"×{digits}{' ' if baseline['proved'] else '?'}"
+
+
+def proof(certificate: Json) -> str:
     """Whether a mapping is proved best, or how far it may be from that."""
-    return "proved" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g} %"
-
-
-def _energy_bars(entry: Json) -> Table:
-    table = Table("Memory", "pJ", "%", "", title="Energy by memory", box=None, pad_edge=False)
-    for memory, energy in entry["energy_by_memory_pj"].items():
-        share = energy / (entry["energy_pj"] or 1.0)
-        table.add_row(memory, f"{energy:,.1f}", f"{100 * share:.1f}", "█" * round(40 * share))
-    return table
-
-
-def _accesses(entry: Json) -> Table:
-    table = Table(title="Words per instance", box=None, pad_edge=False)
-    for name in ("Memory", "", "Reads", "Fills", "Updates", "Instances", "Words held"):
-        table.add_column(name, justify="left" if name in ("Memory", "") else "right")
-    for memory, operands in entry["accesses"].items():
-        for operand, count in operands.items():
-            numbers = ("reads", "fills", "updates", "instances", "utilized_words")
-            table.add_row(memory, operand, *(f"{count[key]:,}" for key in numbers))
-    return table
-
-
-def _against(comparison: Json) -> Table:
-    title = f"Against the other report: {comparison['differences']} differences"
-    table = Table(title=title, box=None, pad_edge=False)
-    for name in ("Memory", "", "Count", "Here", "There", ""):
-        table.add_column(name, justify="right" if name in ("Here", "There") else "left")
-    for row in comparison["rows"]:
-        here, there = row["here"], row["there"]
-        mark = "" if row["same"] else "<>"
-        if mark and here is not None and there:
-            mark = f"<> {100 * (here / there - 1):+.3g} %"
-        numbers = ("-" if value is None else f"{value:,}" for value in (here, there))
-        table.add_row(row["memory"] or "layer", row["operand"], row["quantity"], *numbers, mark)
-    return table
+    if certificate["gap"] is None:
+        return "no bound"
+    return "proof" if certificate["proved"] else f"gap {100 * certificate['gap']:.3g}%"
 
 
 def printable(text: str) -> str:
@@ -175,12 +157,28 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _short(count: int) -> str:
+def short(count: int) -> str:
     """Three digits and a unit: 385 M, 12.5 k."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return str(count)
+
+
+def _dataflow_rows(report: Json) -> list[tuple[str, str]]:
+    """The network under the named dataflows, two to a line."""
+    totals = report["network"].get("baselines") or {}
+    told = [f"{flow} {times(total).strip()}" for flow, total in totals.items()]
+    label = f"{_OBJECTIVES[report.get('objective', 'edp')]} of dataflows"
+    lines = [", ".join(told[at : at + 2]) for at in range(0, len(told), 2)]
+    return list(zip((label, *("" for _ in lines[1:])), lines, strict=True)) if lines else []
+
+
+def _limit(network: Json, target: Json) -> list[tuple[str, str]]:
+    if network.get("max_cycles") is None:
+        return []
+    cycles = network["max_cycles"]
+    return [("  at most", f"{1e3 * cycles / target['clock_hz']:,.3f} ms, {cycles:,} cycles")]
 
 
 def _clock(target: Json) -> str:

@@ -24,6 +24,10 @@ _KERNELS = (
     "random_walk.py",
     "relaxation.py",
     "descent.py",
+    "width_kernel.py",
+    "width_walk.py",
+    "learned_moves.py",
+    "cost_models/feature_kernel.py",
 )
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -57,7 +61,7 @@ def _code_folder() -> Path | None:
         return None
     digest = hashlib.sha256()
     for name in _KERNELS:
-        digest.update(Path(__file__).with_name(name).read_bytes())
+        digest.update((Path(__file__).parent / name).read_bytes())
     folder = folder / "machine-code" / digest.hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,20 +10,25 @@ from typing import Any, TypeVar
 
 from qmc import report
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
+from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import DataError, QmcError
 from qmc.frontend import load_network
 from qmc.layer import Layer
 from qmc.layer_text import parse_bits, parse_latency, parse_layer
-from qmc.mapping_text import mapping_to_data, nest_text, read_mapping_data
+from qmc.mapping_text import nest_text, read_mapping_data
 from qmc.network import Network
-from qmc.pareto import front
+from qmc.network_latency import task_front
+from qmc.options import Mapper
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
-from qmc.schedule import Task, mapped, search_all
-from qmc.search_result import Objective, SearchResult
+from qmc.schedule import Task
+from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
+from qmc.what_helps import what_helps
+from qmc.width_csv import write_width_table
+from qmc.width_table import width_table
 from qmc.yaml_input import read_yaml
 
 Json = dict[str, Any]
@@ -41,6 +46,18 @@ def cost_rules(psum: str, first_fill: str) -> AnalyticalModel:
     )
 
 
+def search_model(
+    psum: str, first_fill: str, calibration: Path | None
+) -> AnalyticalModel | CalibratedModel:
+    """The cost model of a search: the counting rules, corrected by a file if there is one.
+
+    Raises:
+        QmcError: a rule that does not exist, or a file that is no calibration.
+    """
+    rules = cost_rules(psum, first_fill)
+    return rules if calibration is None else replace(load_calibration(calibration), base=rules)
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What ``qmc map`` is asked to map, as typed.
@@ -51,6 +68,7 @@ class Work:
         bits: widths, ``w4a8o8``.
         target: machine.
         max_latency: ``1.5ms`` or ``20000cycles``; None is no limit.
+        what_helps: of one layer, search also on changed machines.
     """
 
     model: Path | None
@@ -58,6 +76,7 @@ class Work:
     bits: str
     target: str
     max_latency: str | None = None
+    what_helps: bool = True
 
 
 def map_layer(work: Work, settings: SearchSettings) -> Json:
@@ -65,7 +84,22 @@ def map_layer(work: Work, settings: SearchSettings) -> Json:
     machine, settings = _machine(work, settings)
     pair = _one_layer(work), parse_bits(work.bits, machine.psum_bits)
     (priced,) = price_layers([pair], machine, settings)
-    return _with_nest(priced, machine, settings.objective)
+    entry = priced.entry(machine, settings.objective)
+    if not isinstance(priced.result, SearchResult):
+        return entry
+    mapping = priced.result.mapping
+    entry["objective"] = settings.objective.value
+    entry["nest"] = nest_text(priced.layer, machine, mapping, entry["accesses"])
+    plain = settings.mapper is Mapper.EXACT and isinstance(settings.model, AnalyticalModel)
+    if work.what_helps and plain:
+        entry["what_helps"] = _what_helps(priced, machine, settings)
+    return entry
+
+
+def _what_helps(priced: Priced, target: Target, settings: SearchSettings) -> list[Json]:
+    problem = (priced.layer, priced.precision, target, settings.model, settings.objective)
+    limit, jobs = settings.max_cycles, settings.jobs
+    return what_helps(*problem, priced.cost, max_cycles=limit, jobs=jobs)
 
 
 def map_front(work: Work, settings: SearchSettings) -> Json:
@@ -75,15 +109,12 @@ def map_front(work: Work, settings: SearchSettings) -> Json:
     if not layer.has_weights:
         raise QmcError(f"--pareto: layer '{layer.name}' has no mapping to choose ({layer.op})")
 
-    def find(objective: Objective, max_cycles: int | None) -> SearchResult:
-        task = Task(layer, precision, machine, settings.model, objective, max_cycles=max_cycles)
-        return mapped(search_all([task])[0])
-
+    task = Task(layer, precision, machine, settings.model, max_cycles=settings.max_cycles)
     points = [
         report.layer_entry(
             layer, precision, found, machine, report.verdict(layer, found.cost, None)
         )
-        for found in front(find, settings.max_cycles)
+        for found in task_front(task)
     ]
     target = report.target_entry(machine)
     return {"layer": layer.name, "points": points, "target": target}
@@ -91,8 +122,6 @@ def map_front(work: Work, settings: SearchSettings) -> Json:
 
 def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Json:
     """Search every layer of a model, all at the same widths; the object of report.json."""
-    if work.max_latency is not None:
-        raise QmcError("--max-latency: found no layer; give --layer, with MODEL its name")
     machine, settings = _machine(work, settings)
     precision = parse_bits(work.bits, machine.psum_bits)
     network = _network(work)
@@ -100,7 +129,9 @@ def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Jso
     objective = settings.objective
     layers = [one.entry(machine, objective) for one in price_layers(pairs, machine, settings, tick)]
     return {
-        "network": report.network_entry(network.name, layers, machine, {}, objective),
+        "network": report.network_entry(
+            network.name, layers, machine, {"max_cycles": settings.max_cycles}, objective
+        ),
         "layers": layers,
         "target": report.target_entry(machine),
         "objective": objective.value,
@@ -139,6 +170,21 @@ def _one_layer(work: Work) -> Layer:
     return layers[work.layer]
 
 
+def map_widths(work: Work, file: Path, settings: SearchSettings, tick: Tick = no_tick) -> None:
+    """Search every layer of a model at every triple of widths; the table goes to a CSV file."""
+    if work.layer is not None:
+        raise QmcError("--width-table: found --layer; allowed: MODEL alone")
+    table = width_table(
+        _network(work).layers,
+        load_target(work.target),
+        settings.model,
+        settings.objective,
+        jobs=settings.jobs,
+        progress=tick,
+    )
+    write_width_table(table, file)
+
+
 def evaluate_mapping(
     text: str, bits: str, target: str, file: Path, file_format: str, model: AnalyticalModel
 ) -> Json:
@@ -166,18 +212,9 @@ def evaluate_mapping(
         case _:
             raise QmcError(f"--format: found {file_format!r}; allowed: qmc, timeloop")
     cost = model.evaluate(layer, precision, machine, mapping)
-    entry = report.layer_entry(layer, precision, cost, machine, report.verdict(layer, cost, None))
-    return entry | {
-        "mapping": mapping_to_data(mapping),
-        "nest": nest_text(layer, machine, mapping),
-    }
-
-
-def _with_nest(priced: Priced, target: Target, objective: Objective) -> Json:
-    entry = priced.entry(target, objective)
-    if isinstance(priced.result, SearchResult):
-        entry["nest"] = nest_text(priced.layer, target, priced.result.mapping)
-    return entry
+    words = report.verdict(layer, cost, None)
+    entry = report.layer_entry(layer, precision, cost, machine, words, mapping)
+    return entry | {"nest": nest_text(layer, machine, mapping, entry["accesses"])}
 
 
 def _choose(kind: type[_Choice], flag: str, text: str) -> _Choice:

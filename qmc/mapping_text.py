@@ -6,6 +6,7 @@ Plain data: a list, outermost level first, of ``{level, keep, temporal, spatial}
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Dict
 from typing import Any
 
 from qmc.cost_models.nest import Nest, build_nest
@@ -13,7 +14,7 @@ from qmc.cost_models.tiles import tile_elements
 from qmc.errors import DataError
 from qmc.layer import Layer, LoopDim, Operand
 from qmc.mapping import Keep, Loop, Mapping
-from qmc.targets.target import Target
+from qmc.targets.target import MemoryLevel, Target
 
 
 def mapping_to_data(mapping: Mapping) -> list[dict[str, Any]]:
@@ -94,8 +95,16 @@ def _loop(path: str, item: object, level: str, length: int) -> Loop:
     return Loop(LoopDim(item[0]), item[1], level, item[2] if length == 3 else None)
 
 
-def nest_text(layer: Layer, target: Target, mapping: Mapping) -> str:
+def nest_text(
+    layer: Layer, target: Target, mapping: Mapping, accesses: Dict[str, Any] | None = None
+) -> str:
     """The mapping as an indented loop nest, with the tiles each level keeps.
+
+    Args:
+        layer: the layer.
+        target: the machine.
+        mapping: what is shown.
+        accesses: those of report.json, to tell the bytes of every tile.
 
     Raises:
         MappingError: the mapping is not legal.
@@ -104,7 +113,8 @@ def nest_text(layer: Layer, target: Target, mapping: Mapping) -> str:
     lines: list[str] = []
     depth = 0
     for index, level in enumerate(target.memories):
-        lines.append(f"{level.name}: {_kept(nest, index)}")
+        held = (accesses or {}).get(level.name, {})
+        lines.append(f"{level.name}{_room(level, held)}: {_kept(nest, index, held)}")
         for loop in (*nest.temporal[index], *nest.spatial[index]):
             depth += 1
             how = "for" if loop.spatial is None else f"parallel-for along {loop.spatial}:"
@@ -113,11 +123,30 @@ def nest_text(layer: Layer, target: Target, mapping: Mapping) -> str:
     return "\n".join(lines)
 
 
-def _kept(nest: Nest, index: int) -> str:
+def _kept(nest: Nest, index: int, held: Dict[str, Any]) -> str:
     tile = nest.tile(index)
-    parts = [
-        f"{operand.value} {tile_elements(nest.layer, operand, tile)}"
-        for operand in Operand
-        if operand in nest.keeps[index]
-    ]
-    return f"keeps {', '.join(parts)} elements" if parts else "keeps nothing"
+    parts = []
+    for operand in Operand:
+        if operand in nest.keeps[index]:
+            elements = f"{operand.value} {tile_elements(nest.layer, operand, tile)}"
+            counts = held.get(operand.value)
+            parts.append(elements + (f" ({size_text(counts['bytes_held'])})" if counts else ""))
+    kept = ", ".join(parts) or "nothing"
+    return f"keeps {kept}{' elements' if parts and not held else ''}"
+
+
+def _room(level: MemoryLevel, held: Dict[str, Any]) -> str:
+    """How full a memory of limited size is."""
+    if not held or level.depth_words is None or level.size_bytes is None:
+        return ""
+    used = sum(counts["utilized_words"] for counts in held.values())
+    return f" ({100 * used / level.depth_words:.0f} % of {size_text(level.size_bytes)})"
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 24 B, 16.3 KiB, 4.77 MiB."""
+    for limit, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= limit:
+            number = f"{size / limit:.3g}" if size < 999.5 * limit else f"{size / limit:,.0f}"
+            return f"{number} {unit}"
+    return f"{size} B"

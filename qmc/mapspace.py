@@ -333,6 +333,10 @@ def _no_place(space: MapSpace, group: tuple[int, ...]) -> str:
             )
             places.append(f"{where} {'any' if largest == 0 else f'at most {largest}'}")
     allowed = ", ".join(places) or "nowhere"
+    change = ""
+    if len(places) == 1:
+        change = f"; nearest change: room for {bound} at {places[0].partition(' ')[0]}"
     return (
         f"loop {name} has extent {bound}, which the constraints cannot place (allowed: {allowed})"
+        f"{change}"
     )

@@ -32,6 +32,7 @@ from qmc.nest_kernel import (
     Q,
     R,
     S,
+    distinct_along,
     distinct_receivers,
     distinct_sums,
     moved_elements,
@@ -100,16 +101,27 @@ def least_cycles(problem: Problem, choices: Choices, nest: Nest, level: int) -> 
     work = float(nest.steps[level])
     for dim in range(8):
         work *= nest.tile[level, dim]
-    work *= problem.mac_cycles / most_parallel(choices, nest, level, choices.no_dims)
+    work *= problem.mac_cycles / most_parallel(
+        choices, nest, level, problem.levels, choices.no_dims
+    )
     return max(np.ceil(work * (1 - TIE)), float(port_cycles(problem, nest, level)))
 
 
 @compiled
-def most_parallel(choices: Choices, nest: Nest, level: int, barred: NDArray[np.bool_]) -> float:
-    """Most instances that loops in space inside ``level`` can use, dims in ``barred`` left out."""
+def most_parallel(
+    choices: Choices,
+    nest: Nest,
+    level: int,
+    innermost: int,
+    barred: NDArray[np.bool_],
+) -> float:
+    """Most instances that loops in space below levels ``level`` to ``innermost`` can use.
+
+    Dims in ``barred`` are left out.
+    """
     total = 1.0
     for index in range(choices.axis_count):
-        if choices.axes[index, 0] >= level:
+        if level <= choices.axes[index, 0] <= innermost:
             room = 1.0
             for dim in range(8):
                 if choices.axis_dims[index, dim] and not barred[dim]:
@@ -125,21 +137,27 @@ def pending_energy(problem: Problem, choices: Choices, nest: Nest, level: int) -
     for operand in range(3):
         outer = problem.holder[level, operand]
         innermost = problem.holder[problem.levels - 1, operand]
-        energy += _known_fills(problem, choices, nest, operand, outer)
+        energy += _known_fills(problem, nest, operand, outer)
         if outer != innermost:
-            energy += _passing(problem, choices, nest, operand, outer, innermost, level)
+            energy += _passing(problem, nest, operand, outer, innermost, level)
         energy += _serving_macs(problem, choices, nest, operand, innermost, level)
     return energy
 
 
 @compiled
-def _known_fills(problem: Problem, choices: Choices, nest: Nest, operand: int, outer: int) -> float:
-    """Fills of a memory whose tile is known."""
+def _known_fills(problem: Problem, nest: Nest, operand: int, outer: int) -> float:
+    """Energy of the fills of a memory whose tile is known."""
+    pj = problem.psum_pj[outer, FILL] if operand == O else problem.element_pj[outer, operand, FILL]
+    return filled_elements(problem, nest, operand, outer) * pj
+
+
+@compiled
+def filled_elements(problem: Problem, nest: Nest, operand: int, outer: int) -> float:
+    """Elements that fill all instances of a memory whose tile is known."""
     arriving = float(nest.served[outer, operand]) if outer > 0 else 0.0
     if operand == O and problem.first_fill_counted == 0 and arriving > 0:
         arriving -= _distinct_outputs(problem, nest, outer)
-    pj = problem.psum_pj[outer, FILL] if operand == O else problem.element_pj[outer, operand, FILL]
-    return arriving * nest.instances[outer] * pj
+    return arriving * nest.instances[outer]
 
 
 @compiled
@@ -157,25 +175,12 @@ def _distinct_outputs(problem: Problem, nest: Nest, level: int) -> float:
 
 @compiled
 def _passing(
-    problem: Problem,
-    choices: Choices,
-    nest: Nest,
-    operand: int,
-    outer: int,
-    innermost: int,
-    level: int,
+    problem: Problem, nest: Nest, operand: int, outer: int, innermost: int, level: int
 ) -> float:
     """Energy to pass every element of the tile at ``level`` down to the innermost memory once."""
-    if outer == level and level > 0:
-        elements = float(nest.served[level, operand]) * nest.instances[outer]
-    else:
-        elements = float(moved_elements(problem, nest, operand, level))
-        elements *= distinct_receivers(problem, nest, operand, outer, level)
-        elements *= nest.instances[outer]
+    elements = passing_elements(problem, nest, operand, outer, level)
     if operand == O:
-        return _passing_outputs(choices, nest, problem, outer, innermost, elements)
-    if operand == I:
-        elements *= touched_share(problem, nest.tile[level])
+        return _passing_outputs(nest, problem, outer, innermost, elements)
     energy = 0.0
     for memory in range(outer, innermost + 1):
         if problem.holder[memory, operand] == memory:
@@ -187,16 +192,36 @@ def _passing(
 
 
 @compiled
+def passing_elements(problem: Problem, nest: Nest, operand: int, outer: int, level: int) -> float:
+    """Elements that the holder ``outer`` exchanges at least with what lies inside ``level``."""
+    if outer == level and level > 0:
+        elements = float(nest.served[level, operand]) * nest.instances[outer]
+    else:
+        elements = float(moved_elements(problem, nest, operand, level))
+        elements *= distinct_receivers(problem, nest, operand, outer, level)
+        elements *= nest.instances[outer]
+    if operand == I:
+        elements *= touched_share(problem, nest.tile[level])
+    return elements
+
+
+@compiled
 def _passing_outputs(
-    choices: Choices, nest: Nest, problem: Problem, outer: int, innermost: int, updates: float
+    nest: Nest, problem: Problem, outer: int, innermost: int, updates: float
 ) -> float:
     """Energy to pass outputs up: all but the finished ones are partial sums and are read again."""
-    finished = min(updates, _distinct_outputs(problem, nest, outer) * nest.instances[outer])
+    finished = passing_finished(problem, nest, outer, updates)
     energy = (updates - finished) * (problem.psum_pj[outer, READ] + problem.psum_pj[outer, UPDATE])
     for memory in range(outer, innermost):
         if problem.holder[memory, O] == memory:
             energy += finished * problem.element_pj[memory, O, UPDATE]
     return energy
+
+
+@compiled
+def passing_finished(problem: Problem, nest: Nest, outer: int, updates: float) -> float:
+    """How many of the updates of ``outer`` can be the last of their element."""
+    return min(updates, _distinct_outputs(problem, nest, outer) * nest.instances[outer])
 
 
 @compiled
@@ -213,29 +238,70 @@ def _serving_macs(
     problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
 ) -> float:
     """Energy of the innermost memory to serve every multiply-accumulate."""
-    barred = problem.relevant[operand]
-    shared = most_parallel(choices, nest, level, barred)
+    elements = serving_elements(problem, choices, nest, operand, innermost, level)
+    if operand != O:
+        return elements * problem.element_pj[innermost, operand, READ]
+    finished = finished_serving(problem, choices, nest, level, elements)
+    partial = elements - finished
+    energy = partial * (problem.psum_pj[innermost, READ] + problem.psum_pj[innermost, UPDATE])
+    return energy + finished * problem.element_pj[innermost, O, UPDATE]
+
+
+@compiled
+def serving_elements(
+    problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
+) -> float:
+    """Elements that all innermost memories exchange at least with the multiply-accumulates."""
+    shared = _most_shared(problem, choices, nest, operand, innermost, level)
     for outer in range(innermost, level):
-        for dim in range(8):
-            if not barred[dim]:
-                shared *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
+        for axis in range(1, 3):
+            for dim in range(8):
+                shared *= nest.factors[outer, axis, dim]
+            shared /= distinct_along(problem, nest, operand, outer, axis)
     work = 1.0
     for dim in range(8):
         work *= problem.bounds[dim]
-    elements = work / shared
-    if operand != O:
-        return elements * problem.element_pj[innermost, operand, READ]
-    finished = _all_outputs(problem, choices, nest, level)
-    partial = max(0.0, elements - finished)
-    energy = partial * (problem.psum_pj[innermost, READ] + problem.psum_pj[innermost, UPDATE])
-    return energy + min(elements, finished) * problem.element_pj[innermost, O, UPDATE]
+    return work / shared
+
+
+@compiled
+def _most_shared(
+    problem: Problem, choices: Choices, nest: Nest, operand: int, innermost: int, level: int
+) -> float:
+    """Most multiply-accumulates that one element can serve at once, by loops inside ``level``.
+
+    Along an axis n positions of outputs and m of taps together see at least the larger number of
+    windows, so that an element of I serves at most the smaller.
+    """
+    total = 1.0
+    for index in range(choices.axis_count):
+        if choices.axes[index, 0] >= max(level, innermost):
+            room = 1.0
+            for dim in range(8):
+                if choices.axis_dims[index, dim] and not problem.relevant[operand, dim]:
+                    room *= nest.tile[level, dim]
+            for outputs, taps in ((P, R), (Q, S)):
+                both = choices.axis_dims[index, outputs] and choices.axis_dims[index, taps]
+                if operand == I and both:
+                    room *= min(nest.tile[level, outputs], nest.tile[level, taps])
+            total *= min(room, float(choices.axes[index, 2]))
+    return total
+
+
+@compiled
+def finished_serving(
+    problem: Problem, choices: Choices, nest: Nest, level: int, elements: float
+) -> float:
+    """How many of the updates of the innermost memories can be the last of their element."""
+    return min(elements, _all_outputs(problem, choices, nest, level))
 
 
 @compiled
 def _all_outputs(problem: Problem, choices: Choices, nest: Nest, level: int) -> float:
     """Most outputs that all instances of a memory inside can hold over the run, copies counted."""
-    copies = most_parallel(choices, nest, level, problem.relevant[O])
-    for outer in range(level):
+    last = problem.holder[problem.levels - 1, O] - 1  # instances further in add up in one memory
+    copies = most_parallel(choices, nest, level, last, problem.relevant[O])
+    for outer in range(min(level, last + 1)):
         for dim in (C, R, S):
             copies *= nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim]
     for dim in range(8):

@@ -15,6 +15,7 @@ import numpy as np
 from qmc.cost_models.ports import ROUNDING
 from qmc.jit import compiled
 from qmc.nest_geometry import (
+    distinct_along,
     distinct_receivers,
     distinct_sums,
     moved_elements,
@@ -82,16 +83,19 @@ __all__ = [
     "W",
     "ceil_div",
     "close_level",
+    "distinct_along",
     "distinct_receivers",
     "distinct_sums",
     "empty_nest",
     "moved_elements",
+    "output_counts",
     "packed_words",
     "port_cycles",
     "price",
     "price_all",
     "push_loops",
     "row_accesses",
+    "shrink_tile",
     "tile_elements",
     "total_cost",
     "window_height",
@@ -144,18 +148,24 @@ def push_loops(nest: Nest, level: int, order: Ints) -> None:
 
 
 @compiled
+def shrink_tile(nest: Nest, level: int) -> None:
+    """Extents of the tile inside the loops of ``level``, and instances that they use."""
+    used = 1
+    for dim in range(8):
+        taken = nest.factors[level, 1, dim] * nest.factors[level, 2, dim]
+        nest.tile[level + 1, dim] = nest.tile[level, dim] // (nest.factors[level, 0, dim] * taken)
+        used *= taken
+    nest.instances[level + 1] = nest.instances[level] * used
+
+
+@compiled
 def close_level(problem: Problem, nest: Nest, level: int) -> bool:
     """Price what the loops of ``level`` decide; False when a memory's tiles do not fit it.
 
     All blocks of ``level`` must be filled and its loops pushed.
     """
     inner = level + 1
-    used = 1
-    for dim in range(8):
-        taken = nest.factors[level, 1, dim] * nest.factors[level, 2, dim]
-        nest.tile[inner, dim] = nest.tile[level, dim] // (nest.factors[level, 0, dim] * taken)
-        used *= taken
-    nest.instances[inner] = nest.instances[level] * used
+    shrink_tile(nest, level)
     nest.energy[inner] = nest.energy[level]
     for memory in range(inner):
         nest.port_words[inner, memory, 0] = nest.port_words[level, memory, 0]
@@ -197,7 +207,9 @@ def _serve(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -
     )
     nest.energy[inner] += rows * min(nest.instances[outer], problem.clusters[outer])
     if problem.networks > 0:
-        nest.energy[inner] += network_energy(problem, nest, operand, outer, inner)
+        nest.energy[inner] += network_energy(
+            problem, nest, operand, outer, inner, problem.bits[operand], problem.bits[3]
+        )
     nest.port_words[inner, outer, 0] += reads
     nest.port_words[inner, outer, 1] += fills + updates
     nest.held_words[inner, outer] += held
@@ -208,6 +220,28 @@ def _output_words(
     problem: Problem, nest: Nest, level: int, updates: int, written_back: int, tile: int
 ) -> tuple[int, int, int, int]:
     """Words read, filled, updated and held of O at ``level``."""
+    reads, fills, final, holds_partial = output_counts(
+        problem, nest, level, updates, written_back, tile
+    )
+    finished, partial = problem.stored_bits[level, 2], problem.stored_bits[level, 3]
+    if finished == partial:
+        update_words = packed_words(problem, level, updates, finished)
+    else:
+        update_words = packed_words(problem, level, updates - final, partial)
+        update_words += packed_words(problem, level, final, finished)
+    return (
+        packed_words(problem, level, reads, partial),
+        packed_words(problem, level, fills, partial),
+        update_words,
+        packed_words(problem, level, tile, partial if holds_partial else finished),
+    )
+
+
+@compiled
+def output_counts(
+    problem: Problem, nest: Nest, level: int, updates: int, written_back: int, tile: int
+) -> tuple[int, int, int, bool]:
+    """Elements of O read, filled and updated for the last time at ``level``; partial sums held?"""
     distinct = tile
     reduced = False
     for row in range(nest.loop_count[level]):
@@ -216,23 +250,11 @@ def _output_words(
             distinct *= nest.loops[row, 1]
         reduced = reduced or problem.reduction[dim]
     across = reduced_in_space(nest, level)
-    finished, partial = problem.stored_bits[level, 2], problem.stored_bits[level, 3]
     fills = 0
     if written_back > 0:
         fills = written_back if problem.first_fill_counted else written_back - distinct
     final = 0 if across else distinct
-    if finished == partial:
-        update_words = packed_words(problem, level, updates, finished)
-    else:
-        update_words = packed_words(problem, level, updates - final, partial)
-        update_words += packed_words(problem, level, final, finished)
-    holds_partial = reduced or across or updates > distinct
-    return (
-        packed_words(problem, level, updates - distinct, partial),
-        packed_words(problem, level, fills, partial),
-        update_words,
-        packed_words(problem, level, tile, partial if holds_partial else finished),
-    )
+    return updates - distinct, fills, final, reduced or across or updates > distinct
 
 
 @compiled

@@ -11,7 +11,15 @@ from qmc.nest_records import Nest, O, Problem
 
 
 @compiled
-def network_energy(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -> float:
+def network_energy(
+    problem: Problem,
+    nest: Nest,
+    operand: int,
+    outer: int,
+    inner: int,
+    element_bits: int,
+    partial_bits: int,
+) -> float:
     """Energy of the wires between two holders; see :mod:`qmc.cost_models.wires`."""
     energy = 0.0
     below = nest.served[inner, operand]  # per instance of the level whose wires are looked at
@@ -19,9 +27,9 @@ def network_energy(problem: Problem, nest: Nest, operand: int, outer: int, inner
         distinct_x = distinct_along(problem, nest, operand, level, 1)
         distinct_y = distinct_along(problem, nest, operand, level, 2)
         if problem.bus[level] >= 0:
-            bits = float(problem.bits[operand])
+            bits = float(element_bits)
             if operand == O:
-                bits = _output_bits(problem, nest, outer, inner, level)
+                bits = _output_bits(problem, nest, outer, inner, level, element_bits, partial_bits)
             bit_pj, receivers = _wires(problem, nest, level, distinct_x, distinct_y)
             round_pj = bits * bit_pj
             if operand == O:
@@ -59,9 +67,17 @@ def axis_hops(problem: Problem, level: int, axis: int, used: int, distinct: int)
 
 
 @compiled
-def _output_bits(problem: Problem, nest: Nest, outer: int, inner: int, level: int) -> float:
+def _output_bits(
+    problem: Problem,
+    nest: Nest,
+    outer: int,
+    inner: int,
+    level: int,
+    finished_bits: int,
+    partial_bits: int,
+) -> float:
     """Bits of O that cross the wires below ``level`` per update, both ways."""
     updates = nest.served[inner, O] * distinct_receivers(problem, nest, O, outer, inner)
     finished = distinct_outputs(problem, nest, outer)
-    last_bits = problem.bits[3] if reduced_in_space(nest, level + 1) else problem.bits[2]
-    return (2.0 * (updates - finished) * problem.bits[3] + finished * last_bits) / updates
+    last_bits = partial_bits if reduced_in_space(nest, level + 1) else finished_bits
+    return (2.0 * (updates - finished) * partial_bits + finished * last_bits) / updates

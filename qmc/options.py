@@ -16,6 +16,8 @@ class Mapper(StrEnum):
     """How mappings are searched."""
 
     EXACT = "exact"
+    LEARNED = "learned"
+    AUTO = "auto"
     RANDOM = "random"
 
 
@@ -38,8 +40,10 @@ class Options:
         limit: use only the first images of each set.
         calibration: range method; None lets the quantizer choose by width.
         optimize: what the mapper minimizes.
-        mapper: exact search or the random baseline.
+        mapper: exact search, the learned one, what suits a layer, or the random baseline.
+        cost_model: file written by ``qmc calibrate``; None is the analytical model as it is.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
+        max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
         equalize: run cross-layer equalization.
         max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
@@ -62,7 +66,9 @@ class Options:
     calibration: Calibration | None = None
     optimize: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
+    cost_model: Path | None = None
     budget_seconds: float | None = None
+    max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP
     equalize: bool = False
     max_drop: float | None = None

@@ -59,6 +59,7 @@ def plan_text(
             "optimize": options.optimize.value,
             "mapper": options.mapper.value,
             "budget_seconds": options.budget_seconds,
+            "max_latency": options.max_latency,
             "rounding": options.rounding.value,
             "equalize": options.equalize,
             "seed": options.seed,

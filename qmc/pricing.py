@@ -7,23 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmc.arithmetic import QuantParams
-from qmc.baselines import Baselines, baselines_data, find_baselines
+from qmc.baselines import Baselines, baselines_data, comparison, find_baselines
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
+from qmc.cost_models.calibrated_model import CalibratedModel
 from qmc.cost_models.streaming import streaming_cost
-from qmc.errors import NoMappingError
+from qmc.errors import QmcError
 from qmc.layer import Layer, Precision
+from qmc.mappers import Request, find_mappings
+from qmc.network_latency import schedule_within
 from qmc.options import Mapper
 from qmc.progress import Tick, no_tick
-from qmc.random_search import random_search
 from qmc.report import layer_entry, verdict
-from qmc.schedule import Outcome, Task, mapped, search_all
+from qmc.schedule import Outcome, Task, mapped
 from qmc.scheme import Scheme
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import Target
 
-#: Mappings that the random baseline tries for each layer.
-RANDOM_SAMPLES = 2000
 _REFERENCE_BITS = 8
 
 
@@ -48,9 +48,11 @@ class Priced:
 
     def entry(self, target: Target, objective: Objective) -> dict[str, Any]:
         """The layer's object in report.json."""
-        words = verdict(self.layer, self.cost, self.at_8_bits)
+        baselines = baselines_data(self.baselines, self.cost, objective)
+        told = (verdict(self.layer, self.cost, self.at_8_bits), comparison(baselines, objective))
+        words = "; ".join(filter(None, told))
         entry = layer_entry(self.layer, self.precision, self.result, target, words)
-        return entry | {"baselines": baselines_data(self.baselines, self.cost, objective)}
+        return entry | {"baselines": baselines}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,14 @@ class SearchSettings:
     Attributes:
         model: what prices a mapping.
         objective: what to minimize.
-        mapper: exact search or the random baseline.
-        seed: of the random baseline.
+        mapper: see :mod:`qmc.mappers`.
+        seed: of what is random.
         jobs: threads.
         budget_seconds: of all searches together; None lets every search take its steps.
-        max_cycles: limit on the cycles of each layer with weights; None is none.
+        max_cycles: limit on the cycles of all layers together; None is none.
     """
 
-    model: AnalyticalModel = field(default_factory=AnalyticalModel)
+    model: AnalyticalModel | CalibratedModel = field(default_factory=AnalyticalModel)
     objective: Objective = Objective.EDP
     mapper: Mapper = Mapper.EXACT
     seed: int = 0
@@ -98,26 +100,27 @@ def price_layers(
 
     Raises:
         NoMappingError: a layer does not fit the machine.
+        CostModelError: the cost model was calibrated for another machine.
+        QmcError: the layers together take longer than they may.
     """
+    if isinstance(settings.model, CalibratedModel):
+        settings.model.check_target(target)
     weighted = [(layer, precision) for layer, precision in work if layer.has_weights]
-    names = [layer.name for layer, _ in weighted]
-    wide = [(layer, _at_8_bits(precision)) for layer, precision in weighted]
-    wide = [pair for pair, given in zip(wide, weighted, strict=True) if pair != given]
-    tasks = [_task(*pair, target, settings, settings.max_cycles) for pair in weighted]
-    tasks += [_task(*pair, target, settings, None) for pair in wide]
-    results = _search(tasks, len(weighted), settings, tick)
-    found = {name: mapped(one) for name, one in zip(names, results, strict=False)}
-    reference = {
-        task.layer.name: one.cost
-        for task, one in zip(tasks[len(names) :], results[len(names) :], strict=True)
-        if isinstance(one, SearchResult)
+    streamed = {
+        layer.name: streaming_cost(layer, precision, target)
+        for layer, precision in work
+        if not layer.has_weights
     }
+    names = [layer.name for layer, _ in weighted]
+    others = sum(cost.cycles for cost in streamed.values())
+    found = dict(zip(names, _best(weighted, others, target, settings, tick), strict=True))
+    reference = _at_8_bits(weighted, target, settings)
     baselines = dict(zip(names, _baselines(weighted, target, settings), strict=True))
     return tuple(
         Priced(
             layer,
             precision,
-            found[layer.name] if layer.has_weights else streaming_cost(layer, precision, target),
+            found[layer.name] if layer.has_weights else streamed[layer.name],
             reference.get(layer.name),
             baselines.get(layer.name, {}),
         )
@@ -125,14 +128,54 @@ def price_layers(
     )
 
 
-def _baselines(
-    work: Sequence[tuple[Layer, Precision]], target: Target, settings: SearchSettings
-) -> list[Baselines]:
+def _best(
+    work: Sequence[tuple[Layer, Precision]],
+    other_cycles: int,
+    target: Target,
+    settings: SearchSettings,
+    tick: Tick,
+) -> list[SearchResult]:
+    """The best mapping of every layer with weights; ``other_cycles`` are those of the others."""
     model, objective, limit = settings.model, settings.objective, settings.max_cycles
-    return find_baselines(work, target, model, objective, max_cycles=limit, jobs=settings.jobs)
+    if limit is not None and (len(work) > 1 or other_cycles):
+        _check_network_limit(settings)
+        return schedule_within(
+            *(work, target, model, objective, limit),
+            other_cycles=other_cycles,
+            jobs=settings.jobs,
+            progress=tick,
+        )
+    tasks = [Task(*pair, target, model, objective, max_cycles=limit) for pair in work]
+    return [mapped(one) for one in _search(tasks, len(tasks), settings, tick)]
 
 
-def _at_8_bits(precision: Precision) -> Precision:
+def _check_network_limit(settings: SearchSettings) -> None:
+    if isinstance(settings.model, CalibratedModel):
+        raise QmcError("--max-latency: of a network takes no --cost-model; allowed: one of them")
+    if settings.mapper is not Mapper.EXACT:
+        raise QmcError(
+            f"--max-latency: of a network needs the exact mapper; found {settings.mapper}"
+        )
+    if settings.budget_seconds is not None:
+        raise QmcError("--max-latency: of a network takes no --budget; allowed: one of them")
+
+
+def _at_8_bits(
+    work: Sequence[tuple[Layer, Precision]], target: Target, settings: SearchSettings
+) -> dict[str, Cost]:
+    """Best costs at w8a8, without a limit, of the layers given at other widths."""
+    wide = [(layer, _widened(precision)) for layer, precision in work]
+    wide = [pair for pair, given in zip(wide, work, strict=True) if pair != given]
+    tasks = [Task(*pair, target, settings.model, settings.objective) for pair in wide]
+    outcomes = _search(tasks, 0, settings, no_tick)
+    return {
+        layer.name: one.cost
+        for (layer, _), one in zip(wide, outcomes, strict=True)
+        if isinstance(one, SearchResult)
+    }
+
+
+def _widened(precision: Precision) -> Precision:
     return replace(
         precision,
         weight_bits=_REFERENCE_BITS,
@@ -141,31 +184,18 @@ def _at_8_bits(precision: Precision) -> Precision:
     )
 
 
-def _task(
-    layer: Layer,
-    precision: Precision,
-    target: Target,
-    settings: SearchSettings,
-    max_cycles: int | None,
-) -> Task:
+def _baselines(
+    work: Sequence[tuple[Layer, Precision]], target: Target, settings: SearchSettings
+) -> list[Baselines]:
+    limit = settings.max_cycles if len(work) == 1 else None
     model, objective = settings.model, settings.objective
-    return Task(layer, precision, target, model, objective, max_cycles=max_cycles)
+    if isinstance(model, CalibratedModel):  # dataflows are searched by the analytical model alone
+        return [{} for _ in work]
+    return find_baselines(work, target, model, objective, max_cycles=limit, jobs=settings.jobs)
 
 
 def _search(
     tasks: list[Task], required: int, settings: SearchSettings, tick: Tick
 ) -> list[Outcome]:
-    if settings.mapper is Mapper.RANDOM:
-        return [_draw(task, settings.seed) for task in tasks]
-    budget = settings.budget_seconds
-    return search_all(tasks, required, jobs=settings.jobs, progress=tick, budget_seconds=budget)
-
-
-def _draw(task: Task, seed: int) -> Outcome:
-    problem = (task.layer, task.precision, task.target, task.model, task.objective)
-    try:
-        return random_search(
-            *problem, samples=RANDOM_SAMPLES, seed=seed, max_cycles=task.max_cycles
-        )
-    except NoMappingError as error:
-        return error
+    request = Request(settings.mapper, settings.seed, settings.jobs, settings.budget_seconds, tick)
+    return find_mappings(tasks, required, request)

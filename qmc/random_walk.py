@@ -30,32 +30,32 @@ def sample(
     np.random.seed(seed)
     fitting = 0
     for _ in range(count):
-        if _descend(problem, choices, nest, state):
+        if descend(problem, choices, nest, state):
             fitting += 1
             keep_if_best(problem, nest, state, objective)
     return fitting
 
 
 @compiled
-def _descend(problem: Problem, choices: Choices, nest: Nest, state: State) -> bool:
+def descend(problem: Problem, choices: Choices, nest: Nest, state: State) -> bool:
     """Draw one mapping; False when it ends in a corner or does not fit."""
     for depth in range(choices.step_count):
         kind, level = choices.steps[depth, 0], choices.steps[depth, 1]
         for dim in range(8):
             state.rest[depth + 1, dim] = state.rest[depth, dim]
         if kind == FACTOR:
-            if not _draw_factor(choices, nest, state, depth):
+            if not draw_factor(choices, nest, state, depth):
                 return False
         elif kind == CLOSE:
             if not close_level(problem, nest, level):
                 return False
         else:
-            _draw_order(choices, nest, state, level)
+            draw_order(choices, nest, state, level)
     return True
 
 
 @compiled
-def _draw_factor(choices: Choices, nest: Nest, state: State, depth: int) -> bool:
+def draw_factor(choices: Choices, nest: Nest, state: State, depth: int) -> bool:
     """Draw a factor by reservoir, each allowed one with the same chance."""
     level, axis, dim = choices.steps[depth, 1], choices.steps[depth, 2], choices.steps[depth, 3]
     rest = state.rest[depth, dim]
@@ -76,7 +76,7 @@ def _draw_factor(choices: Choices, nest: Nest, state: State, depth: int) -> bool
 
 
 @compiled
-def _draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
+def draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
     """Draw an order among those that reuse differently."""
     looped = 0
     for dim in range(8):
@@ -112,9 +112,9 @@ def climb(
                 state.order[level, dim] = state.best_orders[level, dim]
                 for axis in range(3):
                     nest.factors[level, axis, dim] = state.best_factors[level, axis, dim]
-        changed = _move_factor(problem, choices, nest)
+        changed = move_factor(problem, choices, nest)
         if np.random.randint(2) == 0:
-            changed = _move_factor(problem, choices, nest) or changed
+            changed = move_factor(problem, choices, nest) or changed
         drawn = np.random.randint(problem.levels)
         if changed and _rebuild(problem, choices, nest, state, drawn):
             keep_if_best(problem, nest, state, objective)
@@ -125,7 +125,7 @@ def _rebuild(problem: Problem, choices: Choices, nest: Nest, state: State, drawn
     """Price the nest anew, with another order in one level; False when it does not fit."""
     for level in range(problem.levels):
         if level == drawn:
-            _draw_order(choices, nest, state, level)
+            draw_order(choices, nest, state, level)
         else:
             push_loops(nest, level, state.order[level])
         if not close_level(problem, nest, level):
@@ -134,7 +134,7 @@ def _rebuild(problem: Problem, choices: Choices, nest: Nest, state: State, drawn
 
 
 @compiled
-def _move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
+def move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
     """Move a random prime factor from one block to another; False when that is not allowed."""
     dim = np.random.randint(8)
     source, goal = np.random.randint(problem.levels * 3), np.random.randint(problem.levels * 3)
@@ -146,7 +146,7 @@ def _move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
         prime += 1
     nest.factors[source // 3, source % 3, dim] //= prime
     nest.factors[goal // 3, goal % 3, dim] *= prime
-    if _legal(choices, nest, source // 3, source % 3, dim) and _legal(
+    if is_legal(choices, nest, source // 3, source % 3, dim) and is_legal(
         choices, nest, goal // 3, goal % 3, dim
     ):
         return True
@@ -156,7 +156,7 @@ def _move_factor(problem: Problem, choices: Choices, nest: Nest) -> bool:
 
 
 @compiled
-def _legal(choices: Choices, nest: Nest, level: int, axis: int, dim: int) -> bool:
+def is_legal(choices: Choices, nest: Nest, level: int, axis: int, dim: int) -> bool:
     """Whether a block may hold the factors it has, of which that of ``dim`` has changed."""
     used = 1
     for other in range(8):

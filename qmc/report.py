@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -13,6 +15,8 @@ import qmc
 from qmc.baselines import network_baselines
 from qmc.cost_models.base import Cost
 from qmc.layer import Layer, Precision
+from qmc.layer_figures import accesses_data, cycles_by_bound
+from qmc.mapping import Mapping
 from qmc.mapping_text import mapping_to_data
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
@@ -31,17 +35,28 @@ PROVENANCE = {
 
 
 def layer_entry(
-    layer: Layer, precision: Precision, result: SearchResult | Cost, target: Target, verdict: str
+    layer: Layer,
+    precision: Precision,
+    result: SearchResult | Cost,
+    target: Target,
+    verdict: str,
+    mapping: Mapping | None = None,
 ) -> Json:
     """One entry of ``layers``; also what ``qmc map`` and ``qmc evaluate`` print.
 
-    ``accesses`` counts packed words per used instance, as the model's golden records do.
+    Args:
+        layer: what was priced.
+        precision: its widths.
+        target: the machine.
+        result: of the search, or the cost of a layer that was not searched.
+        verdict: one sentence.
+        mapping: that ``result`` is the cost of, if it is no search's.
     """
-    cost, mapping, certificate = (
-        (result.cost, mapping_to_data(result.mapping), certificate_data(result.certificate))
-        if isinstance(result, SearchResult)
-        else (result, [], {})
-    )
+    cost, certificate = result, {}
+    if isinstance(result, SearchResult):
+        cost, mapping = result.cost, result.mapping
+        certificate = certificate_data(result.certificate)
+    assert isinstance(cost, Cost)
     return {
         "name": layer.name,
         "op": layer.op.value,
@@ -55,35 +70,18 @@ def layer_entry(
         "edp_pj_cycles": cost.edp_pj_cycles,
         "utilization": cost.utilization,
         "bound": cost.bound,
+        "cycles_by_bound": cycles_by_bound(cost, target, mapping, precision),
         "energy_by_memory_pj": dict(cost.energy_by_memory_pj),
-        "accesses": accesses_data(cost),
-        "mapping": mapping,
+        "accesses": accesses_data(cost, target),
+        "mapping": [] if mapping is None else mapping_to_data(mapping),
         "certificate": certificate,
         "verdict": verdict,
     }
 
 
-def accesses_data(cost: Cost) -> Json:
-    """Counts by memory and operand."""
-    return {
-        memory: {
-            operand.value: {
-                "reads": counts.reads,
-                "fills": counts.fills,
-                "updates": counts.updates,
-                "instances": counts.instances,
-                "utilized_words": counts.utilized_words,
-                "energy_pj": counts.energy_pj,
-            }
-            for operand, counts in operands.items()
-        }
-        for memory, operands in cost.accesses.items()
-    }
-
-
 def certificate_data(certificate: Certificate) -> Json:
     """The certificate without its running time, which is not reproducible."""
-    return {
+    told: Json = {
         "space": certificate.space,
         "factors": certificate.factors,
         "orders": certificate.orders,
@@ -96,8 +94,11 @@ def certificate_data(certificate: Certificate) -> Json:
         "lower_bound": certificate.lower_bound,
         "best": certificate.best,
         "proved": certificate.proved,
-        "gap": certificate.gap,
+        "gap": certificate.gap if math.isfinite(certificate.gap) else None,
     }
+    if certificate.expected:
+        told["expected"] = dict(certificate.expected)
+    return told | ({"note": certificate.note} if certificate.note else {})
 
 
 def verdict(layer: Layer, cost: Cost, reference: Cost | None) -> str:
@@ -151,15 +152,20 @@ def versions() -> Json:
 def to_csv(layers: Sequence[Json]) -> str:
     """Flat columns of every layer, one line each."""
     memories = sorted({memory for layer in layers for memory in layer["energy_by_memory_pj"]})
+    flows = list(dict.fromkeys(flow for layer in layers for flow in layer["baselines"]))
     plain = [
         *("name", "op", "macs", "w_bits", "a_bits", "o_bits", "psum_bits"),
         *("energy_pj", "cycles", "edp_pj_cycles", "utilization", "bound"),
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, *(f"energy_{memory}_pj" for memory in memories), "verdict"])
+    names = [f"energy_{memory}_pj" for memory in memories]
+    writer.writerow([*plain, *names, "gap", *(f"times_{flow}" for flow in flows), "verdict"])
     for layer in layers:
-        energies: Mapping[str, float] = layer["energy_by_memory_pj"]
+        energies: Dict[str, float] = layer["energy_by_memory_pj"]
         cells = [layer[key] for key in plain]
-        writer.writerow([*cells, *(energies.get(m, 0.0) for m in memories), layer["verdict"]])
+        cells += [energies.get(memory, 0.0) for memory in memories]
+        cells.append(layer["certificate"].get("gap"))
+        cells += [(layer["baselines"].get(flow) or {}).get("times") for flow in flows]
+        writer.writerow([*cells, layer["verdict"]])
     return text.getvalue()

@@ -32,10 +32,11 @@ from qmc.errors import CostModelError, LatencyLimitError
 from qmc.infeasible import explain
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapping import Keep, Mapping
-from qmc.mapspace import MapSpace, count_tilings, map_space, space_size, to_mapping
+from qmc.mapspace import MapSpace, count_orders, count_tilings, map_space, to_mapping
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import TIE, Choices, least_cycles
-from qmc.nest_kernel import Nest, Problem, empty_nest
+from qmc.nest_kernel import Ints, Nest, Problem, empty_nest
+from qmc.pixels import in_a_row, in_rows
 from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
@@ -47,9 +48,11 @@ OBJECTIVE_KEYS = {Objective.EDP: 0, Objective.ENERGY: 1, Objective.LATENCY: 2}
 #: Largest number of steps of one search, some five seconds; spaces without dataflow constraints are
 #: too large to exhaust, and a limit on time would make results depend on the computer.
 MAX_STEPS = 1 << 26
-#: Random mappings, and random changes to the best of them, that give a search its first best.
-_SAMPLES = 2048
-_CHANGES = 1 << 14
+#: A first best comes from climbs: random mappings, and random changes to the best of them. Many
+#: short climbs from different mappings end far lower than a long one.
+_CLIMBS = 4
+_SAMPLES = 512
+_CHANGES = 1 << 12
 #: Tilings below which that is not worth its time, and above which it is worth sixteen times more.
 _SMALL_SPACE, _LARGE_SPACE = 1 << 12, 1 << 24
 #: Steps between two looks at the clock.
@@ -138,19 +141,22 @@ def search(
     started = time.monotonic()
     check_widths(layer, precision, target)
     space = map_space(layer, target)
-    choices = build_choices(space)
+    walked = map_space(in_a_row(layer, target), target)
+    choices = build_choices(walked)
     deadline = None if budget_seconds is None else started + budget_seconds
     limit = np.inf if max_cycles is None else float(max_cycles)
-    key, tilings = OBJECTIVE_KEYS[objective], count_tilings(space)
+    key, tilings = OBJECTIVE_KEYS[objective], count_tilings(walked)
     request = _Request(key, limit, max_steps, deadline, tilings)
     walks: list[_Walk] = []
     for keep in space.keeps:
-        problem = build_problem(layer, precision, target, keep, rules)
+        problem = build_problem(walked.layer, precision, target, keep, rules)
         best = walks[-1].state["best"] if walks else None
-        walks.append(_walk(space, choices, keep, problem, request, best))
+        walks.append(_walk(walked, choices, keep, problem, request, best))
     winner = _winner(walks)
     if winner is not None:
-        mapping = best_mapping(space, winner.state, winner.keep)
+        mapping = best_mapping(walked, winner.state, winner.keep)
+        if walked.layer is not layer:
+            mapping = in_rows(mapping, layer, target)
         cost = rules.evaluate(layer, precision, target, mapping)
         value = objective_value(cost, objective)
         check_agreement(layer, float(winner.state["best"][0]), value)
@@ -165,7 +171,8 @@ def search(
         mapping, cost = _within(fastest, max_cycles, layer, target)
         value = objective_value(cost, objective)
     seconds = time.monotonic() - started
-    certificate = _certificate(space, walks, value, seconds)
+    size = tilings * count_orders(space) * len(space.keeps)
+    certificate = _certificate(size, walks, value, seconds)
     return SearchResult(mapping, cost, replace(certificate, max_cycles=max_cycles))
 
 
@@ -220,17 +227,32 @@ def _walk(
     if np.isfinite(state["best"][0]) and request.is_late():
         return _Walk(keep, problem, nest, state, bound, exhausted=False, cut=False)
     if size > _SMALL_SPACE:
-        sample(problem, choices, nest, state, key, 0, _SAMPLES)
-        if np.isfinite(state["best"][0]):
-            changes = _CHANGES if size < _LARGE_SPACE else 16 * _CHANGES
-            climb(problem, choices, nest, state, key, 0, changes)
-        nest = empty_nest(problem["bounds"])
+        _climb_often(space, choices, problem, request, state)
     exhausted = run_for(
         lambda steps: run(problem, choices, nest, state, key, steps),
         request.max_steps,
         request.deadline,
     )
     return _Walk(keep, problem, nest, state, bound, exhausted, cut=False)
+
+
+def _climb_often(
+    space: MapSpace, choices: Choices, problem: Problem, request: _Request, state: State
+) -> None:
+    """Keep the best mapping of several climbs in ``state`` if it beats the best there."""
+    climbs = _CLIMBS if request.tilings < _LARGE_SPACE else 16 * _CLIMBS
+    for seed in range(max(1, min(climbs, request.max_steps // _CHANGES))):
+        trial, nest = new_state(space), empty_nest(problem["bounds"])
+        trial["most_cycles"] = request.max_cycles
+        sample(problem, choices, nest, trial, request.objective, seed, _SAMPLES)
+        if np.isfinite(trial["best"][0]):
+            climb(problem, choices, nest, trial, request.objective, seed, _CHANGES)
+        state["counts"] += trial["counts"]
+        if tuple(trial["best"]) < tuple(state["best"]):
+            for field in ("best", "best_factors", "best_orders"):
+                state[field] = trial[field]
+        if request.is_late():
+            return
 
 
 def run_for(step: Callable[[int], bool], max_steps: int, deadline: float | None) -> bool:
@@ -256,15 +278,20 @@ def _winner(walks: list[_Walk]) -> _Walk | None:
 
 def best_mapping(space: MapSpace, state: State, keep: tuple[Keep, ...]) -> Mapping:
     """The best mapping that a state holds."""
+    return mapping_of(space, state["best_factors"], state["best_orders"], keep)
+
+
+def mapping_of(space: MapSpace, factors: Ints, orders: Ints, keep: tuple[Keep, ...]) -> Mapping:
+    """A mapping from factors (L, 3, 8) and orders (L, 8), innermost first."""
     tiling = tuple(
-        tuple(int(f) for f in state["best_factors"][block.level, _AXES.index(block.axis)])
+        tuple(int(f) for f in factors[block.level, _AXES.index(block.axis)])
         for block in space.blocks
     )
-    orders = []
-    for block, factors in zip(space.blocks, tiling, strict=True):
-        order = state["best_orders"][block.level] if block.axis is None else range(8)
-        orders.append(tuple(int(dim) for dim in order if factors[dim] > 1))
-    return to_mapping(space, tiling, tuple(orders), keep)
+    chosen = []
+    for block, own in zip(space.blocks, tiling, strict=True):
+        order = orders[block.level] if block.axis is None else range(8)
+        chosen.append(tuple(int(dim) for dim in order if own[dim] > 1))
+    return to_mapping(space, tiling, tuple(chosen), keep)
 
 
 _AXES = (None, "x", "y")
@@ -287,12 +314,12 @@ def check_agreement(layer: Layer, found: float, priced: float) -> None:
     assert agree, f"{layer.name}: the search found {found!r}, the model says {priced!r}"
 
 
-def _certificate(space: MapSpace, walks: list[_Walk], best: float, seconds: float) -> Certificate:
+def _certificate(size: int, walks: list[_Walk], best: float, seconds: float) -> Certificate:
     counts = sum(walk.state["counts"] for walk in walks)
     proved = all(walk.exhausted for walk in walks)
     open_bounds = [min(walk.bound, best) for walk in walks if not walk.exhausted]
     return Certificate(
-        space=space_size(space),
+        space=size,
         evaluated=int(counts[PRICED]),
         pruned={reason: int(counts[index]) for reason, index in _REASONS.items()},
         lower_bound=best if proved else min(open_bounds),

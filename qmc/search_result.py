@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from qmc.cost_models.base import Cost
@@ -36,6 +37,8 @@ class Certificate:
         factors: which factorizations the space has.
         orders: which loop orders it has.
         max_cycles: only mappings of at most so many cycles count; None is no limit.
+        expected: of searches that prove nothing, the errors to expect (docs/learned-cost.md).
+        note: one sentence for the reader; empty where there is nothing to say.
     """
 
     space: int
@@ -51,11 +54,15 @@ class Certificate:
     factors: str = "perfect"
     orders: str = "all, up to reuse equivalence"
     max_cycles: int | None = None
+    expected: Dict[str, object] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def gap(self) -> float:
         """How far the best may be above the optimum, relative; 0 when proved."""
-        return 0.0 if self.proved else self.best / self.lower_bound - 1.0
+        if self.proved:
+            return 0.0
+        return self.best / self.lower_bound - 1.0 if self.lower_bound else math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ class MemorySpec(_Model):
     word_bits: Annotated[int, Field(ge=1, le=4096)]
     row_words: _Count = 1
     depth_words: _Count | Literal["unlimited"]
+    cache: Literal["L1", "L2", "L3", "L4"] | None = None
     buffering: Annotated[int, Field(ge=1, le=16)] = 1
     keep: tuple[_OperandName, ...] = ()
     bypass: tuple[_OperandName, ...] = ()
@@ -225,6 +226,7 @@ class TargetSpec(_Model):
     clock_mhz: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     psum_bits: _Bits
     groups_follow: Literal["K", "C"]
+    caches: str | None = None
     sources: Annotated[dict[str, str], Field(min_length=1)]
     memories: Annotated[tuple[MemorySpec, ...], Field(min_length=2, max_length=16)]
     mac: MacSpec
@@ -237,6 +239,11 @@ class TargetSpec(_Model):
     @model_validator(mode="after")
     def _agree(self) -> TargetSpec:
         _require_distinct("memories", (*(memory.name for memory in self.memories), self.mac.name))
+        for index, memory in enumerate(self.memories):
+            if memory.cache is not None:  # else qmc.targets.system_caches has filled it in
+                raise ValueError(
+                    f"memories[{index}].cache is {memory.cache}, but 'caches' names no folder"
+                )
         outer = self.memories[0]
         for operand in Operand:
             if operand.value not in outer.keep:
@@ -244,6 +251,7 @@ class TargetSpec(_Model):
                     f"memories[0] '{outer.name}' must keep {operand.value}: "
                     "the outermost memory holds every operand"
                 )
+        _require_room_for_sums(self.psum_bits, self.memories)
         for dim in CONSTRAINED_DIMS:
             _require_mappable(dim, self.memories)
         return self
@@ -256,6 +264,17 @@ def blocks(memories: tuple[MemorySpec, ...]) -> Iterator[tuple[str, ConstraintSp
         yield f"{path}.temporal", memory.temporal
         yield f"{path}.fanout.x", memory.fanout.x
         yield f"{path}.fanout.y", memory.fanout.y
+
+
+def _require_room_for_sums(psum_bits: int, memories: tuple[MemorySpec, ...]) -> None:
+    """An entry of the innermost memory that keeps outputs holds a partial sum."""
+    index = max(index for index, memory in enumerate(memories) if "O" in memory.keep)
+    entry = memories[index].store_bits.get("O", psum_bits)
+    if entry < psum_bits:
+        raise ValueError(
+            f"memories[{index}].store_bits.O is {entry}, but partial sums have {psum_bits} bits; "
+            f"set psum_bits to {entry} or less"
+        )
 
 
 def _require_mappable(dim: ConstrainedDim, memories: tuple[MemorySpec, ...]) -> None:

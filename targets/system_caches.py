@@ -65,37 +65,28 @@ def fill_caches(path: Path, data: dict[str, Any]) -> tuple[dict[str, Any], str]:
         data: the description, not yet checked.
 
     Raises:
-        TargetError: a memory asks for a cache by a name that is none, or one that is missing is
-            needed.
+        TargetError: the system lacks a cache that the machine cannot do without.
     """
-    memories = data.get("memories")
-    if not isinstance(memories, list) or not any("cache" in m for m in _dicts(memories)):
+    memories, folder = data.get("memories"), data.get("caches")
+    if not isinstance(folder, str) or not isinstance(memories, list):
         return data, ""
-    data = dict(data)
-    folder = data.pop("caches", None)
-    if not isinstance(folder, str):
-        raise TargetError(path, "caches", folder or "nothing", "the folder that lists the caches")
-    for index, memory in enumerate(memories):
-        if isinstance(memory, dict) and memory.get("cache", "L1") not in _NAMES:
-            raise TargetError(path, f"memories[{index}].cache", memory["cache"], ", ".join(_NAMES))
     caches = read_caches(Path(folder))
     if not caches:
         _tell_once(str(path), folder)
     filled = [_fill(path, index, memory, caches) for index, memory in enumerate(memories)]
-    data["memories"] = [memory for memory in filled if memory is not None]
+    data = {**data, "memories": [memory for memory in filled if memory is not None]}
     found = _in_words(caches) or f"assumed, since {folder} describes none"
     if isinstance(data.get("sources"), dict):
         data["sources"] = {**data["sources"], "caches": found}
     return data, found
 
 
-def _dicts(memories: list[Any]) -> list[dict[str, Any]]:
-    return [memory for memory in memories if isinstance(memory, dict)]
-
-
 def _fill(path: Path, index: int, memory: Any, caches: dict[str, Cache]) -> Any:
-    """The memory with its cache's sizes; None where the system has others but not this one."""
-    if not isinstance(memory, dict) or "cache" not in memory:
+    """The memory with its cache's sizes; None where the system has others but not this one.
+
+    What is malformed is left to the schema.
+    """
+    if not isinstance(memory, dict) or memory.get("cache") not in _NAMES:
         return memory
     memory = dict(memory)
     name = memory.pop("cache")

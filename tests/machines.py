@@ -15,6 +15,7 @@ from qmc.targets.target import (
     Target,
     Topology,
     WidthCycles,
+    WidthEnergy,
 )
 
 FREE = LoopConstraint({}, {})
@@ -60,6 +61,8 @@ def small_target(rng: random.Random) -> Target:
     )
     if rng.random() < 0.4:
         mac = replace(mac, cycles=rng.choice([2.0, 0.3]), cycles_by_width=_cycles(rng))
+    if rng.random() < 0.3:
+        mac = replace(mac, energy_by_width=(WidthEnergy(4, 8, 0.3), WidthEnergy(8, 4, 0.2)))
     return Target("random", "", tuple(memories), mac, 1e9, 32, LoopDim.K, {}, "")
 
 

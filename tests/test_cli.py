@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import os
 import signal
@@ -16,6 +18,8 @@ import onnx
 import pytest
 
 from qmc import cli
+from qmc.layer import Precision
+from qmc.width_csv import read_width_table
 from tests.onnx_graph import OnnxGraph
 
 Run = Callable[..., tuple[int, str, str]]
@@ -95,6 +99,13 @@ def test_compile_then_every_command_of_a_build(
     assert all(layer["certificate"]["proved"] for layer in report["layers"] if layer["macs"])
     assert {"plan.yaml", "scheme.yaml", "report.csv", "Makefile"} <= set(os.listdir(build))
     assert len(list((tmp_path / "ir").glob("*.py"))) > 5
+    with (build / "report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, layer in zip(rows, report["layers"], strict=True):
+        assert row["gap"] == ("0.0" if layer["macs"] else "")
+        assert row["verdict"] == layer["verdict"]
+        for flow, found in layer["baselines"].items():
+            assert float(row[f"times_{flow}"]) == found["times"]
     code, out, _ = qmc("verify", build)
     assert code == 0
     assert "verified" in out
@@ -163,6 +174,19 @@ def test_evaluate_of_a_found_mapping_gives_the_same_cost(qmc: Run, tmp_path: Pat
         assert priced[key] == found[key]
 
 
+def test_map_of_a_model_writes_the_width_table(qmc: Run, model: Path, tmp_path: Path) -> None:
+    code, out, _ = qmc(
+        "map", model, "-t", "simba-8b", "--width-table", tmp_path / "t.csv", "--json"
+    )
+    assert code == 0
+    table = read_width_table(tmp_path / "t.csv")
+    found = [entry for entry in json.loads(out)["layers"] if entry["op"] in ("conv", "dense")]
+    assert len(table.entries) == len(found) * 7**3
+    for entry in found:
+        best = table.entry(entry["name"], Precision())
+        assert (best.energy_pj, best.cycles) == (entry["energy_pj"], entry["cycles"])
+
+
 def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
     code, out, _ = qmc("map", model, "-t", "simba-8b", "--json")
     assert code == 0
@@ -171,14 +195,93 @@ def test_map_of_a_model_prints_all_layers(qmc: Run, model: Path) -> None:
     assert report["network"]["energy_uj"] > 0
 
 
+def test_map_takes_one_layer_of_a_model_by_name(qmc: Run, model: Path) -> None:
+    code, out, _ = qmc("map", model, "--layer", "fc", "-t", "simba", "--json")
+    assert code == 0
+    assert json.loads(out)["name"] == "fc"
+    code, out, _ = qmc("map", model, "--layer", "pool", "-t", "simba", "--json")
+    assert code == 0
+    assert json.loads(out)["mapping"] == []
+    refused(qmc("map", model, "--layer", "cov", "-t", "simba"), "no layer 'cov'", "near: conv")
+    refused(qmc("map", model, "--layer", "pool", "-t", "simba", "--pareto"), "'pool'")
+
+
+def test_map_of_a_model_compares_with_named_dataflows(qmc: Run, model: Path) -> None:
+    report = json.loads(qmc("map", model, "-t", "eyeriss", "--json")[1])
+    conv, pool, _ = report["layers"]
+    assert list(conv["baselines"]) == list(report["network"]["baselines"])
+    assert pool["baselines"] == {}
+    stationary = conv["baselines"]["weight-stationary"]
+    times = stationary["edp_pj_cycles"] / conv["edp_pj_cycles"]
+    assert stationary["times"] == pytest.approx(times)
+    code, out, _ = qmc("map", model, "-t", "eyeriss")
+    assert code == 0
+    assert f"×{times:.2f}" in out
+
+
+def test_map_under_a_latency_limit(qmc: Run) -> None:
+    layer = ("map", "--layer", "C=16 K=12 P=8 Q=5", "-t", "eyeriss", "--optimize", "energy")
+    points = json.loads(qmc(*layer, "--pareto", "--json")[1])["points"]
+    cycles = [point["cycles"] for point in points]
+    assert len(cycles) > 1
+    limited = json.loads(qmc(*layer, "--max-latency", f"{cycles[1]}ns", "--json")[1])
+    assert limited["cycles"] == cycles[1]  # one cycle is a nanosecond
+    assert limited["certificate"]["max_cycles"] == cycles[1]
+    short = qmc(*layer, "--max-latency", f"{cycles[-1] - 1}cycles")
+    refused(short, "allowed", f"fastest mapping takes {cycles[-1]}")
+
+
+def test_map_of_a_model_under_a_latency_limit_picks_the_best_points(qmc: Run, model: Path) -> None:
+    command = ("map", model, "-t", "eyeriss", "--optimize", "energy")
+    free = json.loads(qmc(*command, "--json")[1])
+    fronts = [
+        json.loads(qmc(*command, "--layer", layer["name"], "--pareto", "--json")[1])["points"]
+        for layer in free["layers"]
+        if layer["macs"]
+    ]
+    rest = sum(layer["cycles"] for layer in free["layers"] if not layer["macs"])
+    totals = [
+        (sum(point["energy_pj"] for point in points), sum(point["cycles"] for point in points))
+        for points in itertools.product(*fronts)
+    ]
+    least, most = (choose(cycles for _, cycles in totals) for choose in (min, max))
+    assert least < most
+    for limit in (least, (least + most) // 2, most):
+        arguments = (*command, "--max-latency", f"{limit + rest}cycles")
+        found = json.loads(qmc(*arguments, "--json")[1])
+        assert found["network"]["cycles"] <= limit + rest == found["network"]["max_cycles"]
+        chosen = sum(layer["energy_pj"] for layer in found["layers"] if layer["macs"])
+        assert chosen == pytest.approx(min(e for e, cycles in totals if cycles <= limit))
+    refused(qmc(*command, "--max-latency", f"{least + rest - 1}cycles"), f"take {least + rest} ")
+    both = qmc(*command, "--max-latency", "1s", "--budget", "1")
+    refused(both, "--budget")
+
+
+def test_map_with_a_budget_says_how_far_it_may_be(qmc: Run) -> None:
+    layer = ("map", "--layer", "C=192 K=96 P=28 Q=20 R=3 S=3", "-t", "simba", "--no-what-helps")
+    entry = json.loads(qmc(*layer, "--budget", "0.001", "--json")[1])
+    assert not entry["certificate"]["proved"]
+    assert entry["certificate"]["gap"] > 0
+    assert "what_helps" not in entry
+    code, out, _ = qmc(*layer, "--budget", "0.001")
+    assert code == 0
+    assert "not proved" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("map", "m.onnx", "-t", "simba", "--max-latency", "2 years"), ("2 years",)),
+        (("map", "--layer", "C=3", "-t", "simba", "--max-latency", "2h"), ("'2h'", "cycles")),
+        (("map", "--layer", "C=3", "-t", "simba", "--budget", "0"), ("--budget",)),
+        (("map", "-t", "simba", "--pareto"), ("--layer",)),
         (("compile", "m.onnx", "-o", "b"), ("--target",)),
+        (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-latency", "soon"), ("'soon'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--flash", "12 cats"), ("'12 cats'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-drop", "1"), ("--eval",)),
         (("compile", "absent.onnx", "-t", "simba", "-o", "b"), ("absent.onnx",)),
         (("map", "-t", "simba"), ("--layer",)),
+        (("map", "--layer", "C=3", "-t", "simba", "--width-table", "t.csv"), ("--width-table",)),
         (("map", "--layer", "C=3 X=4", "-t", "simba"), ("X=4", "allowed")),
         (("map", "--layer", "C=3", "-t", "simba", "--bits", "w99a8"), ("--bits", "99", "1 to 16")),
         (("map", "--layer", "C=3", "-t", "simba", "--psum", "free"), ("'free'", "honest")),

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from qmc import mapping_command
 from qmc.compare_counts import compare, read_record
-from qmc.console import print_layer
 from qmc.errors import DataError
+from qmc.layer_view import print_layer
 
 LAYER = "C=16 K=16 P=7 Q=7"
 

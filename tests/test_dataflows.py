@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from qmc.baselines import find_baselines, network_baselines, ratio
+from qmc.baselines import comparison, find_baselines, network_baselines, ratio
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
 from qmc.cost_models.nest import Nest, build_nest
@@ -237,3 +237,13 @@ def test_network_baselines_multiply_sums_and_count_missing_layers() -> None:
     total = totals["row-stationary"]
     assert (total["energy_uj"], total["cycles"]) == (26e-6, 11)
     assert total["times"] == pytest.approx(26 * 11 / (16 * 6))
+
+
+def test_comparison_in_words_names_better_and_worse() -> None:
+    data = {"row-stationary": {"times": 0.5}, "weight-stationary": {"times": 1.804}}
+    words = comparison(data | {"output-stationary": None}, Objective.EDP)
+    assert words == (
+        "EDP ×1.8 better than weight-stationary, "
+        "×2 worse than row-stationary (ruled out by the target)"
+    )
+    assert comparison({}, Objective.ENERGY) == ""

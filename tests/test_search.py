@@ -11,13 +11,14 @@ from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.base import Cost
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import CapacityError, CostModelError, LatencyLimitError, NoMappingError
-from qmc.layer import Layer, LoopBounds, Op, Precision
+from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
 from qmc.mapspace import all_mappings, map_space, space_size
 from qmc.random_search import random_search
 from qmc.search import count_fitting, objective_value, search
 from qmc.search_result import Objective
 from qmc.targets import Target, load_target
-from tests.machines import small_layer, small_precision, small_target
+from qmc.targets.target import MacArray
+from tests.machines import FREE, small_layer, small_precision, small_target
 
 _MODEL = AnalyticalModel()
 
@@ -68,6 +69,45 @@ def _compare_with_brute_force(seed: int) -> bool:
     assert result.cost.cycles == best[1], seed
     assert result.cost == model.evaluate(layer, precision, target, result.mapping)
     return True
+
+
+@pytest.mark.parametrize("first", range(40, 240, 50))
+def test_search_windows_in_space_equals_brute_force(first: int) -> None:
+    """Neighbours whose windows overlap read inputs together: the bounds have to know."""
+    compared = sum(_compare_windows(seed) for seed in range(first, first + 50))
+    assert compared >= 20
+
+
+def _compare_windows(seed: int) -> bool:
+    """A layer with a window on a machine free in space, inputs read mostly above the array."""
+    rng = random.Random(seed)
+    target = _free_in_space(rng)
+    bounds = {"P": rng.choice([2, 4]), "R": rng.choice([2, 3, 4])}
+    if rng.random() < 0.5:
+        bounds[rng.choice("QSKC")] = 2
+    layer, precision = conv(strides=(rng.choice([1, 1, 2]), 1), **bounds), small_precision(rng)
+    if space_size(map_space(layer, target)) > 1000:
+        return False
+    best = brute_force(layer, precision, target, _MODEL, Objective.ENERGY)
+    if best is None:
+        return False
+    found = search(layer, precision, target, _MODEL, Objective.ENERGY)
+    assert found.certificate.best == pytest.approx(best[0], rel=1e-9), seed
+    return True
+
+
+def _free_in_space(rng: random.Random) -> Target:
+    """The two outer memories of a random machine, reads of the first being dear."""
+    first, second = small_target(rng).memories[:2]
+    free = {"spatial_x": FREE, "spatial_y": FREE, "network": None, "cluster": 1}
+    first = replace(first, fanout_x=rng.choice([1, 2, 4]), fanout_y=4, read_pj=40.0, **free)
+    instances = first.fanout_x * first.fanout_y
+    second = replace(second, instances=instances, fanout_x=rng.choice([1, 2, 4]), **free)
+    if rng.random() < 0.7:
+        others = second.keep - {Operand.I}
+        second = replace(second, keep=others, bypass=second.bypass | {Operand.I})
+    mac = MacArray("mac", instances * second.fanout_x * second.fanout_y, 0.5, 0.0, (1, 8), (1, 8))
+    return Target("windows", "", (first, second), mac, 1e9, 32, LoopDim.K, {}, "")
 
 
 #: Valid mappings of the golden folder's README at I = W = O bits, Eyeriss, psum at output width.

@@ -8,7 +8,7 @@ import pytest
 
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.base import Accesses, Cost
-from qmc.cost_models.ports import compute_cycles
+from qmc.cost_models.ports import compute_cycles, cycles_by_demand
 from qmc.cost_models.traffic import FirstFill
 from qmc.errors import CapacityError, CostModelError, MappingError
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Operand, Precision
@@ -221,6 +221,21 @@ def test_compute_cycles_that_divide_evenly_are_not_rounded_up() -> None:
     assert 100 * 0.07 > 7
     assert compute_cycles(100, 0.07) == 7
     assert compute_cycles(1 << 40, 1.0) == 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("compute", "words", "cycles"),
+    [
+        (5, [208], 14),  # 208 / 16 = 13; 41.6 words a cycle stretch 5 to 13.000000000000002
+        (5, [160], 10),
+        (3, [16, 0, 33], 4),  # 49 / 16 = 3.06
+        (9, [100, 44], 9),  # the port keeps up
+    ],
+)
+def test_cycles_by_demand_round_as_timeloop_does(
+    compute: int, words: list[int], cycles: int
+) -> None:
+    assert cycles_by_demand(compute, words, 16.0) == cycles
 
 
 def test_ports_hide_a_slow_multiplier_and_the_use_says_how_busy_it_is() -> None:

@@ -8,17 +8,22 @@ of 8, partial sums of 16. Each test changes one thing of it.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qmc.errors import CapacityError
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.layer import LoopDim as D
 from qmc.mapping import Keep, Loop, Mapping
-from qmc.targets.target import Network, Packing, Topology
+from qmc.targets import load_target
+from qmc.targets.target import Network, Packing, Topology, WidthCycles, WidthEnergy
 from tests.cost_models.machines import machine, memory
 from tests.cost_models.test_analytical import (
     BITS,
     BUFFER,
+    MACHINE,
     MAIN,
     MAPPING,
     REGISTER,
@@ -28,6 +33,133 @@ from tests.cost_models.test_analytical import (
     evaluate,
     words,
 )
+
+
+@pytest.mark.parametrize(
+    ("rule", "reads", "fills", "held"),
+    [
+        # Inputs of 6 bits in words of 16: the buffer reads 24, is filled with 12, holds 6.
+        (Packing.WORDS, 12, 6, 3),  # two per word, four bits stay empty
+        (Packing.SINGLE, 24, 12, 6),  # one per word
+        (Packing.DENSE, 9, 5, 3),  # 144, 72 and 36 bits in a row: 9, 4.5 and 2.25 words
+        (Packing.PLANES, 12, 6, 6),  # six planes of 24, 12 and 6 bits: 2, 1 and 1 words each
+    ],
+)
+def test_packing_rule_decides_the_words(rule: Packing, reads: int, fills: int, held: int) -> None:
+    packed = replace(BUFFER, packing=rule, depth_words=None)
+    cost = evaluate(target=machine(MAIN, packed, REGISTER), bits=replace(BITS, input_bits=6))
+    assert words(cost.accesses["buffer"][I]) == (reads, fills, 0, held, 1)
+
+
+@pytest.mark.parametrize(
+    ("psum_bits", "updates", "reads", "held"),
+    [
+        # 48 updates, the last 8 of them finished; 40 reads; 8 held. Finished: two of 8 bits a word.
+        (8, 24, 20, 4),  # as narrow as outputs, rounded up together: 48 / 2
+        (16, 40 + 4, 40, 8),  # a word each
+        (20, 80 + 4, 80, 16),  # two words each
+    ],
+)
+def test_partial_sums_have_their_own_width(
+    psum_bits: int, updates: int, reads: int, held: int
+) -> None:
+    target = machine(MAIN, replace(BUFFER, depth_words=None), REGISTER)
+    cost = evaluate(target=target, bits=replace(BITS, psum_bits=psum_bits))
+    assert words(cost.accesses["buffer"][O]) == (reads, 0, updates, held, 1)
+    assert cost.accesses["main"][O].updates == 4
+
+
+def test_row_energy_is_per_row_of_words() -> None:
+    wide = replace(BUFFER, row_words=8)
+    cost = evaluate(target=machine(MAIN, wide, REGISTER))
+    # Words I 12 read, 6 filled; O 40 read, 44 updated. Rows of 8: 2, 1; 5, 6 (5.5 rounded up).
+    assert cost.energy_by_memory_pj["buffer"] == pytest.approx((2 + 5) * 2 + 1 * 3 + 6 * 3)
+
+
+def test_mac_energy_and_throughput_by_widths() -> None:
+    """Two 4-bit weights at once, for less: 48 products of 0.4 pJ, 24 steps of half a cycle."""
+    mac = replace(
+        MACHINE.mac,
+        energy_by_width=(WidthEnergy(4, 8, 0.4),),
+        cycles_by_width=(WidthCycles(4, 8, 0.5),),
+    )
+    free = replace(BUFFER, read_bandwidth=None, write_bandwidth=None)
+    target = replace(machine(MAIN, free, REGISTER), mac=mac)
+    cost = evaluate(target=target)
+    assert cost.energy_by_memory_pj["mac"] == pytest.approx(48 * 0.4)
+    assert (cost.cycles, cost.bound) == (12, "compute")
+    wider = evaluate(target=target, bits=replace(BITS, weight_bits=5))
+    assert wider.energy_by_memory_pj["mac"] == pytest.approx(48 * 1.0)
+    assert (wider.cycles, wider.bound) == (24, "compute")
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "cycles", "bound"),
+    [
+        (2.0, 2.0, 26, "buffer read bandwidth"),  # 52 words read / 2; 50 written / 2; compute 24
+        (4.0, 2.0, 25, "buffer write bandwidth"),
+        (4.0, 4.0, 24, "compute"),  # 13 and 12.5
+        (4.0, 0.5, 100, "buffer write bandwidth"),
+    ],
+)
+def test_bandwidth_is_per_port(read: float, write: float, cycles: int, bound: str) -> None:
+    ports = replace(BUFFER, read_bandwidth=read, write_bandwidth=write)
+    cost = evaluate(target=machine(MAIN, ports, REGISTER))
+    assert (cost.cycles, cost.bound) == (cycles, bound)
+
+
+def test_leakage_is_per_cycle_and_used_instance() -> None:
+    leaky = machine(replace(MAIN, leakage_pj=0.25), BUFFER, replace(REGISTER, leakage_pj=0.5))
+    leaky = replace(leaky, mac=replace(leaky.mac, leakage_pj=0.125))
+    # 26 cycles; one main memory, two registers and two MACs in use.
+    expected = 26 * (1 * 0.25 + 2 * 0.5 + 2 * 0.125)
+    assert evaluate(target=leaky).energy_by_memory_pj["leakage"] == pytest.approx(expected)
+
+
+#: The page's machine as a file.
+PAGE_MACHINE = """
+schema_version: 1
+name: by-hand
+description: two lanes
+clock_mhz: 100
+psum_bits: 16
+groups_follow: K
+sources: {all: made up}
+memories:
+  - name: main
+    word_bits: 16
+    row_words: 4
+    depth_words: unlimited
+    keep: [W, I, O]
+    packing: words
+    energy_pj: {read: 100, fill: 100, update: 100}
+  - name: buffer
+    word_bits: 16
+    depth_words: %d
+    buffering: %d
+    packing: words
+    energy_pj: {read: 2, fill: 3, update: 3}
+    bandwidth: {read: 2, write: 2}
+    fanout: {x: {size: 2}}
+  - name: register
+    word_bits: 16
+    depth_words: 1
+    packing: words
+    energy_pj: {read: 0.1, fill: 0.2, update: 0.2}
+mac: {energy_pj: 1, weight_bits: [1, 16], input_bits: [1, 16]}
+"""
+
+
+def test_double_buffering_halves_the_room_for_tiles(tmp_path: Path) -> None:
+    """The tiles of 3 + 8 words fit 11 words, or 22 where two of each lie in the buffer."""
+    file = tmp_path / "machine.yaml"
+    for depth, copies in ((11, 1), (22, 2), (33, 3)):
+        file.write_text(PAGE_MACHINE % (depth, copies))
+        assert evaluate(target=load_target(file)).energy_pj == pytest.approx(704.0)
+    for depth, copies in ((10, 1), (21, 2), (11, 2)):
+        file.write_text(PAGE_MACHINE % (depth, copies))
+        with pytest.raises(CapacityError, match="needs 22 bytes"):
+            evaluate(target=load_target(file))
 
 
 def test_store_bits_weights_unpacked_in_the_register_take_8_bits_there() -> None:
@@ -61,7 +193,7 @@ def test_store_bits_wider_elements_take_several_entries() -> None:
     assert words(cost.accesses["buffer"][O]) == (60, 0, 60 + 6, 12, 1)
 
 
-def network_pj(network: Network, **changes: object) -> float:
+def network_pj(network: Network, **changes: Any) -> float:
     """Energy of a network below the buffer."""
     wired = replace(BUFFER, network=network, depth_words=None)
     cost = evaluate(target=machine(MAIN, replace(wired, **changes), REGISTER))

@@ -11,6 +11,8 @@ import pytest
 
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.base import Accesses, Cost
+from qmc.cost_models.nest import build_nest
+from qmc.cost_models.receivers import distinct_along
 from qmc.cost_models.traffic import FirstFill
 from qmc.layer import Layer, Operand, Precision
 from qmc.targets import Target, load_target
@@ -63,6 +65,46 @@ def check_fixed(found: Accesses, printed: dict[str, Any]) -> None:
     assert found.utilized_words == printed["utilized_capacity_words"]
     assert found.instances == printed["utilized_instances_max"]
     check_energy(found.energy_pj, printed["energy_total_pj"], found.instances)
+
+
+#: Timeloop's levels above a fan-out, and where that fan-out is here.
+FAN_OUTS = {
+    "shared_glb": ("shared_glb", "x"),
+    "inter_PE_column_spatial": ("shared_glb", "x"),
+    "DummyBuffer": ("shared_glb", "y"),
+    "GlobalBuffer": ("GlobalBuffer", "x"),
+    "PEInputBuffer": ("PEInputBuffer", "y"),
+    "inter_distributed_buffers_spatial": ("PEInputBuffer", "y"),
+    "PEAccuBuffer": ("PEAccuBuffer", "y"),
+    "inter_reg_mac_spatial": ("PEAccuBuffer", "y"),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_multicast_of_the_records_is_reproduced(shared: Path, machine: str) -> None:
+    """How many instances want different data, and how many share: what networks are charged by."""
+    path = shared / "data" / "golden" / "timeloop" / f"fixed_mappings_{machine}.json"
+    target = load_target(MACHINES[machine])
+    names = [level.name for level in target.memories]
+    # One name stands for either axis.
+    places = FAN_OUTS | {
+        "inter_PE_spatial": ("shared_glb", "y") if "eye" in machine else ("GlobalBuffer", "x")
+    }
+    compared = 0
+    for record in json.loads(path.read_text()):
+        layer = read_problem(record["problem"], record["depthwise_shape"], record["name"])
+        nest = build_nest(layer, target, read_mapping(record["mapping"], layer, target))
+        for network in record["networks"]:
+            level, axis = places.get(network["network"].split(" <==> ")[0], ("", ""))
+            for name, printed in network["tensors"].items():
+                if not level or printed["fanout"] == 1 or printed["link_transfers"]:
+                    continue
+                distinct = distinct_along(nest, OPERANDS[name], names.index(level))[axis]
+                shared_by = printed["fanout"] // distinct
+                factors = f"multicast{shared_by}/scatter{distinct}"
+                assert list(printed["by_multicast_scatter"]) == [factors], record["name"]
+                compared += 1
+    assert compared > 20
 
 
 def test_mixed_precision_records_are_reproduced(shared: Path) -> None:

@@ -178,6 +178,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
             r"energy_pj\.read: found nan.*(finite|least 0)",
         ),
         ("memories.1.packing", "tight", r"packing: found 'tight'; .*'words'.*'dense'"),
+        (
+            "memories.1.store_bits",
+            {"O": 20},
+            r"\[1\]\.store_bits\.O is 20, but .* 24 bits; set psum_b",
+        ),
         ("memories.1.store_bits", {"O": 0}, r"memories\[1\]\.store_bits\.O: found 0; .*at least 1"),
         ("memories.1.store_bits", {"O": 65}, r"store_bits\.O: found 65; .*at most 64"),
         ("memories.1.store_bits", {"X": 8}, r"store_bits\.X: found 'X'; .*'W', 'I' or 'O'"),
@@ -288,7 +293,7 @@ def test_variant_changes_only_what_it_names(tmp_path: Path) -> None:
 
 def test_variant_can_add_and_change_networks_and_stored_widths(tmp_path: Path) -> None:
     text = (
-        "extends: {}\nname: {}\nmemories:\n  - {{name: GlobalBuffer, network: {}}}\n"
+        "extends: {}\nname: {}\npsum_bits: 20\nmemories:\n  - {{name: GlobalBuffer, network: {}}}\n"
         "  - {{name: PEAccuBuffer, store_bits: {}}}\n"
     )
     mesh = "{topology: mesh, hop_pj_per_bit: {x: 0.02, y: 0.03}, add_pj: 0.5}"

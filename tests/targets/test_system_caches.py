@@ -123,10 +123,11 @@ def test_system_that_describes_no_caches_is_told_once(
     [
         (
             "memories: [{name: L2, cache: L7}]",
-            r"memories\[2\]\.cache: found 'L7'; .*L1, L2, L3, L4",
+            r"memories\[2\]\.cache: found 'L7'; .*'L1', 'L2', 'L3' or 'L4'",
         ),
         ("memories: [{name: L1, cache: L4}]", r"memories\[3\]\.cache: found 'L4'; .*: L1, L2, L3"),
-        ("caches: 3", r"caches: found 3; allowed: the folder"),
+        ("caches: 3", r"caches: found 3; allowed: text"),
+        ("caches: null", r"memories\[1\]\.cache is L3, but 'caches' names no folder"),
         ("memories: [{name: L2, word_bits: 0}]", r"memories\[2\]\.word_bits: found 0; .*least 1"),
     ],
 )
@@ -143,5 +144,8 @@ def test_check_of_a_host_variant_explains_mistakes(tmp_path: Path) -> None:
     caches = system(tmp_path / "cache", BOARD)
     good = variant(tmp_path, caches)
     assert check_target(good) == ()
-    bad = variant(tmp_path, caches, "psum_bits: 0\nmemories: [{name: L2, packing: loose}]\n")
-    assert len(check_target(bad)) == 2
+    memories = "[{name: L2, packing: loose}, {name: L3, cache: L9}, {name: DRAM, cach: L2}]"
+    bad = variant(tmp_path, caches, f"psum_bits: 0\nmemories: {memories}\n")
+    mistakes = check_target(bad)
+    assert len(mistakes) == 4
+    assert mistakes[0].endswith("nearest: cache")

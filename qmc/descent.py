@@ -35,9 +35,7 @@ from qmc.nest_kernel import (
     K,
     Nest,
     O,
-    P,
     Problem,
-    Q,
     close_level,
     port_cycles,
     push_loops,
@@ -99,8 +97,7 @@ def descend(
     objective: int,
     subs: Ints,
     sub_counts: Ints,
-    digits_of: Ints,
-    pixels: Ints,
+    stride: Ints,
     reuse: Floats,
     arriving: Floats,
     factors: Ints,
@@ -114,7 +111,7 @@ def descend(
         problem, choices, nest, state, objective: as in :mod:`qmc.branch_and_bound`; ``state.depth``
             is the level.
         plan, place: elements of ``PLAN`` and ``PLACE``.
-        subs, sub_counts, digits_of, pixels: of the lattice.
+        subs, sub_counts, stride: of the lattice.
         reuse: (rows, nodes). arriving: the same times the extent of K.
         factors: (ways, 2, 8) extents along x and y of every way to spread.
         before, after: see :func:`qmc.relaxation.relax`.
@@ -127,7 +124,7 @@ def descend(
         if place.order[level] >= 0:
             if _next_order(choices, nest, state, place, level):
                 done += 1
-                if _close(problem, plan, nest, state, place, objective, digits_of, pixels, reuse, after, level):
+                if _close(problem, plan, nest, state, place, objective, stride, reuse, after, level):
                     if level + 1 == levels:
                         keep_if_best(problem, nest, state, objective)
                         place.room[level] = min(
@@ -136,7 +133,7 @@ def descend(
                     else:
                         state.depth += 1
                         _enter(
-                            problem, plan, nest, state, place, objective, digits_of, pixels, reuse, after, level + 1
+                            problem, plan, nest, state, place, objective, stride, reuse, after, level + 1
                         )
                 if done >= steps:
                     return False
@@ -147,7 +144,7 @@ def descend(
                 place.order[level] = 0
                 continue
             place.way[level] = -1
-        if _next_block(choices, plan, nest, place, subs, sub_counts, digits_of, pixels, arriving, before, level):
+        if _next_block(choices, plan, nest, place, subs, sub_counts, stride, arriving, before, level):
             place.way[level] = plan.ways[level]
             continue
         state.depth -= 1
@@ -166,17 +163,16 @@ def start(
     state: State,
     place: np.ndarray,
     objective: int,
-    digits_of: Ints,
-    pixels: Ints,
+    stride: Ints,
     reuse: Floats,
-    counts: Ints,
+    radix: Ints,
     after: Floats,
 ) -> None:
-    """Stand before the outermost loops; ``counts`` (8,) are the divisors of each loop bound."""
+    """Stand before the outermost loops."""
     state.depth = 0
     for dim in range(8):
-        place.tile[0, dim] = counts[dim] - 1
-    _enter(problem, plan, nest, state, place, objective, digits_of, pixels, reuse, after, 0)
+        place.tile[0, dim] = radix[dim] - 1
+    _enter(problem, plan, nest, state, place, objective, stride, reuse, after, 0)
 
 
 @compiled
@@ -187,15 +183,15 @@ def _enter(
     state: State,
     place: np.ndarray,
     objective: int,
-    digits_of: Ints,
-    pixels: Ints,
+    stride: Ints,
     reuse: Floats,
     after: Floats,
     level: int,
 ) -> None:
     """Stand before the loops of ``level``; all outside it is priced."""
-    node = _node(place.tile[level], digits_of, pixels)
+    node = 0
     for dim in range(8):
+        node += stride[dim] * place.tile[level, dim]
         place.counter[level, dim] = 0
     place.counter[level, 7] = -1
     place.way[level] = -1
@@ -256,15 +252,6 @@ def _rest(
             ends = plan.pays[lane, level, operand] * reuse[plan.rows[level, operand], node] / run
             rest = min(rest, table + ends)
     return rest
-
-
-@compiled
-def _node(digits: Ints, digits_of: Ints, pixels: Ints) -> int:
-    """Number of the node with these divisors."""
-    node = pixels[digits[P], digits[Q]]
-    for dim in range(8):
-        node += digits_of[dim, digits[dim]]
-    return node
 
 
 @compiled
@@ -341,8 +328,7 @@ def _next_block(
     place: np.ndarray,
     subs: Ints,
     sub_counts: Ints,
-    digits_of: Ints,
-    pixels: Ints,
+    stride: Ints,
     arriving: Floats,
     before: Floats,
     level: int,
@@ -353,31 +339,30 @@ def _next_block(
     room = place.room[level]
     free = place.ends[level, 0]
     weights, inputs, outputs = place.ends[level, 1], place.ends[level, 2], place.ends[level, 3]
-    tile, counter = place.tile[level], place.counter[level]
     node = 0
     for dim in range(8):
-        node += digits_of[dim, subs[dim, tile[dim], max(0, counter[dim])]]
+        node += stride[dim] * subs[dim, place.tile[level, dim], max(0, place.counter[level, dim])]
     while True:
         dim = 7
         while dim >= 0:
-            count = counter[dim]
-            node -= digits_of[dim, subs[dim, tile[dim], max(0, count)]]
+            tile = place.tile[level, dim]
+            count = place.counter[level, dim]
+            if count >= 0:
+                node -= stride[dim] * subs[dim, tile, count]
             count += 1
-            if count < sub_counts[dim, tile[dim]]:
-                counter[dim] = count
-                node += digits_of[dim, subs[dim, tile[dim], count]]
+            if count < sub_counts[dim, tile]:
+                place.counter[level, dim] = count
+                node += stride[dim] * subs[dim, tile, count]
                 break
-            counter[dim] = 0
-            node += digits_of[dim, subs[dim, tile[dim], 0]]
+            place.counter[level, dim] = 0
             dim -= 1
         if dim < 0:
             return False
-        at = node + pixels[subs[P, tile[P], counter[P]], subs[Q, tile[Q], counter[Q]]]
         if (
-            before[level, 0, at, lane] + free < room
-            or before[level, 1, at, lane] + weights < room
-            or before[level, 2, at, lane] + inputs * slides[at] < room
-            or before[level, 3, at, lane] + outputs < room
+            before[level, 0, node, lane] + free < room
+            or before[level, 1, node, lane] + weights < room
+            or before[level, 2, node, lane] + inputs * slides[node] < room
+            or before[level, 3, node, lane] + outputs < room
         ) and _take_block(choices, nest, place, subs, level):
             return True
 
@@ -461,8 +446,7 @@ def _close(
     state: State,
     place: np.ndarray,
     objective: int,
-    digits_of: Ints,
-    pixels: Ints,
+    stride: Ints,
     reuse: Floats,
     after: Floats,
     level: int,
@@ -477,7 +461,9 @@ def _close(
         return False
     if inner == problem.levels:
         return True
-    node = _node(place.tile[inner], digits_of, pixels)
+    node = 0
+    for dim in range(8):
+        node += stride[dim] * place.tile[inner, dim]
     rest = _rest(problem, plan, nest, reuse, after, inner, node, 0)
     energy = nest.energy[inner] + problem.mac_pj + _known(problem, plan, nest, inner, 0) + rest
     cycles = _least_cycles(problem, plan, nest, reuse, after, inner, node)

@@ -20,7 +20,6 @@ from qmc.nest_records import Floats, Ints, Problem
 
 _OPERANDS = tuple(Operand)
 _AT = {dim: index for index, dim in enumerate(DIMS)}
-_P, _Q = _AT[LoopDim.P], _AT[LoopDim.Q]
 #: Loops that do not index an operand: its tile stays while they run.
 IRRELEVANT: tuple[tuple[int, ...], ...] = tuple(
     tuple(_AT[dim] for dim in DIMS if dim not in RELEVANT[operand]) for operand in _OPERANDS
@@ -32,16 +31,14 @@ class Lattice:
     """Nodes are numbered in mixed radix, the last dim fastest.
 
     Attributes:
-        bounds: (8,) loop bounds; where no window needs them apart, P stands for P*Q and Q is 1.
+        bounds: (8,) loop bounds.
         radix, stride: (8,) divisors of each bound, and distance of two nodes that are neighbours
             along a dim.
         digits: (nodes, 8) index of the divisor of every dim.
         extents: (nodes, 8) the divisors themselves.
         moves: (moves, 3) for every dim and prime of its bound and every divisor: dim, index of the
             divisor, index of the divisor over the prime, ascending within a dim and prime.
-        digits_of: (8, d) what a divisor of a dim adds to the number of a node; 0 for P and Q.
-        pixels: (d, d) what a pair of divisors of P and Q adds.
-        subs, sub_counts: (8, d, d) and (8, d): indices of the divisors of a divisor of a loop bound.
+        subs, sub_counts: (8, d, d) and (8, d): indices of the divisors of a divisor.
         window: the part that moves windows.
     """
 
@@ -51,8 +48,6 @@ class Lattice:
     digits: Ints
     extents: Ints
     moves: Ints
-    digits_of: Ints
-    pixels: Ints
     subs: Ints
     sub_counts: Ints
     window: Window
@@ -73,37 +68,22 @@ class Lattice:
         return np.where(whole, node, -1)
 
 
-def fold_pixels(factors: tuple[int, ...]) -> tuple[int, ...]:
-    """Factors with those of P and Q in one."""
-    folded = list(factors)
-    folded[_P], folded[_Q] = folded[_P] * folded[_Q], 1
-    return tuple(folded)
-
-
-def build_lattice(loop_bounds: tuple[int, ...], folded: bool) -> Lattice:
-    """The lattice of all tiles within ``loop_bounds``; ``folded`` takes P and Q as one dim."""
-    bounds = fold_pixels(loop_bounds) if folded else loop_bounds
+def build_lattice(bounds: tuple[int, ...]) -> Lattice:
+    """The lattice of all tiles within ``bounds``."""
     values = [np.array(divisors(bound)) for bound in bounds]
     radix = np.array([len(v) for v in values])
     stride = np.append(np.cumprod(radix[:0:-1])[::-1], 1)
     nodes = int(np.prod(radix))
     digits = (np.arange(nodes)[:, None] // stride) % radix
     extents = np.stack([v[digits[:, d]] for d, v in enumerate(values)], axis=1)
-    loops = [np.array(divisors(bound)) for bound in loop_bounds]
-    most = max(len(v) for v in loops)
+    most = int(radix.max())
     subs = np.zeros((8, most, most), np.int64)
     counts = np.zeros((8, most), np.int64)
-    digits_of = np.zeros((8, most), np.int64)
-    for dim, listed in enumerate(loops):
-        if dim not in (_P, _Q):
-            digits_of[dim, : len(listed)] = np.arange(len(listed)) * stride[dim]
+    for dim, listed in enumerate(values):
         for index, value in enumerate(listed):
             below = np.flatnonzero(value % listed == 0)
             counts[dim, index] = len(below)
             subs[dim, index, : len(below)] = below
-    p, q = loops[_P][:, None], loops[_Q][None, :]
-    outputs = p * q if folded else np.broadcast_to(p, (len(p), q.shape[1]))
-    columns = np.zeros_like(q) if folded else np.arange(q.shape[1])[None, :]
     return Lattice(
         bounds=np.array(bounds),
         radix=radix,
@@ -111,8 +91,6 @@ def build_lattice(loop_bounds: tuple[int, ...], folded: bool) -> Lattice:
         digits=digits,
         extents=extents,
         moves=np.array(_moves(values), np.int64).reshape(-1, 3),
-        digits_of=digits_of,
-        pixels=np.searchsorted(values[_P], outputs) * stride[_P] + columns * stride[_Q],
         subs=subs,
         sub_counts=counts,
         window=_window(bounds, digits),

@@ -28,13 +28,12 @@ from qmc.lattice import (
     Lattice,
     arriving_inputs,
     build_lattice,
-    fold_pixels,
     reduction_work,
     reuse,
     tile_volumes,
 )
 from qmc.layer import Operand
-from qmc.mapspace import DIMS, MapSpace, divisors
+from qmc.mapspace import DIMS, MapSpace
 from qmc.nest_arrays import words_per_element
 from qmc.nest_bounds import Choices
 from qmc.nest_records import Floats, Ints, Problem, empty_nest
@@ -90,7 +89,6 @@ class LatticeSearch:
     choices: Choices
     objective: int
     lattice: Lattice
-    folded: bool
     reuse: Floats
     words: Ints
     depth: Ints
@@ -118,9 +116,7 @@ def prepare(
     """Lay out the candidates of a map space."""
     memories = space.target.memories
     problem, count = problems[0], len(memories)
-    # Without a window all that matters of P and Q is their product.
-    flat = space.layer.bounds.R * space.layer.bounds.S == 1 and space.layer.strides == (1, 1)
-    lattice = build_lattice(space.bounds, flat)
+    lattice = build_lattice(space.bounds)
     table = reuse(lattice, problem)
     levels = tuple(spreads(space, level) for level in range(count))
     picked = np.array(list(product(*(range(len(found)) for found in levels))))
@@ -163,7 +159,6 @@ def prepare(
         choices=choices,
         objective=objective,
         lattice=lattice,
-        folded=flat,
         reuse=table,
         words=words_of_tiles(
             memories, tile_volumes(lattice, problem), problem["stored_bits"][:count]
@@ -362,8 +357,6 @@ def _reuse(search: LatticeSearch, index: int, through: Ints) -> Floats:
 def _seen(search: LatticeSearch, factors: Ints) -> Floats:
     """Inputs that arrive per multiply-accumulate at tiles spread over instances."""
     spread = np.where(_WINDOW, factors, 1)
-    if search.folded:
-        spread = np.array([fold_pixels(tuple(axis)) for axis in spread.tolist()])
     key = tuple(spread.ravel().tolist())
     if key not in search.seen:
         search.seen[key] = arriving_inputs(search.lattice, search.problems[0], spread)
@@ -390,7 +383,6 @@ def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
     for at, found in enumerate(search.levels):
         for factors in found[search.picked[index, at]].factors:
             both = tuple((factors[0] * factors[1]).tolist())
-            both = fold_pixels(both) if search.folded else both
             if both not in search.shifts:
                 search.shifts[both] = search.lattice.inside(both)
             blocks.append(search.shifts[both])
@@ -436,12 +428,12 @@ def _descend(search: LatticeSearch, state: State, index: int, keep: int) -> None
     first = state["best"].copy()
     v0=int(state["counts"][1])
     start(
-        problem, plan, nest, state, place, search.objective, lattice.digits_of,
-        lattice.pixels, table, np.array([len(divisors(b)) for b in search.space.bounds]), search.after,
+        problem, plan, nest, state, place, search.objective, lattice.stride, table,
+        lattice.radix, search.after,
     )
     descend(
         problem, search.choices, plan, nest, state, place, search.objective, lattice.subs,
-        lattice.sub_counts, lattice.digits_of, lattice.pixels, table, table * lattice.extents[:, 2], extents, search.before, search.after,
+        lattice.sub_counts, lattice.stride, table, table * lattice.extents[:, 2], extents, search.before, search.after,
         1 << 60,
     )
     search.stats["descents"] += 1

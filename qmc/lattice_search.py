@@ -1,10 +1,10 @@
-"""Exact search for machines that leave the loops free: spreads and keep choices by their bounds.
+"""Exact search for machines that leave the loops free.
 
-A *candidate* is one spread of the loops over the fan-outs with one choice of what the memories
-keep. Three steps, each cheaper than what it saves:
+Three steps, each cheaper than what it saves:
 
-1. every candidate is bounded by what must move at least;
-2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`);
+1. every candidate (:mod:`qmc.candidates`) is bounded by what must move at least;
+2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`), many spreads at
+   once first;
 3. those that could still hold the best mapping are descended into (:mod:`qmc.descent`), with a
    limit just above the best relaxed value first, which is raised until a mapping is found.
 
@@ -13,15 +13,16 @@ All that is left out is bounded from below by the best mapping found, so it is t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qmc.branch_and_bound import EDP, ENERGY, State
-from qmc.chain_costs import Degrees, Way, port_units, unit_energies, way, words_of_tiles
+from qmc.branch_and_bound import VISITED, State
+from qmc.candidates import FOREVER, Candidates, Currency, candidates
+from qmc.chain_costs import words_of_tiles
 from qmc.descent import PLACE, PLAN, descend, start
 from qmc.lattice import (
     IRRELEVANT,
@@ -32,293 +33,285 @@ from qmc.lattice import (
     reuse,
     tile_volumes,
 )
-from qmc.layer import Operand
-from qmc.mapspace import DIMS, MapSpace
-from qmc.nest_arrays import words_per_element
-from qmc.nest_bounds import Choices
-from qmc.nest_records import Floats, Ints, Problem, empty_nest
+from qmc.mapspace import DIMS, MapSpace, loopable_dims
+from qmc.nest_bounds import TIE, Choices
+from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
 from qmc.relaxation import LANES, relax
-from qmc.spatial_choices import Spread, spreads
 
-_OPERANDS = tuple(Operand)
-_O = _OPERANDS.index(Operand.O)
 #: Limits of the descents, above the best relaxed value; the last one is none.
 _LIMITS = (1.01, 1.03, 1.1, 1.3, 2.0, 4.0, np.inf)
-#: Cycles that no mapping takes; a candidate without any mapping takes infinitely many.
-_FOREVER = 1e30
-#: Relative error of a sum of floats.
-_ROUNDING = 1e-12
+#: Priced levels between two looks at the clock.
+_SLICE = 1 << 16
+#: Batches of relaxed candidates that count as many steps of a search as this.
+_BATCH_STEPS = 1 << 12
 _WINDOW = np.array([dim.value in "PQRS" for dim in DIMS])
 _IRRELEVANT = np.array([[dim in dims for dim in range(8)] for dims in IRRELEVANT], np.int64)
+#: Candidates: spread and keep choice.
+_Candidate = tuple[int, int]
+_Keys = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Currency:
-    """What candidates cost in one unit: energy, or cycles of one port.
-
-    Attributes:
-        ways: by operand, then by its holders.
-        port: memory, and 0 for its read port, 1 for its write port; None for energy.
-    """
-
-    ways: tuple[dict[tuple[int, ...], Way], ...]
-    port: tuple[int, int] | None
+class _OutOfStepsError(Exception):
+    """The search was given no more steps or time."""
 
 
 @dataclass(slots=True)
 class LatticeSearch:
-    """Everything that one search computes once.
+    """One search.
 
     Attributes:
-        space, choices, objective: as in :mod:`qmc.search`.
-        problems: one for each keep choice of the space.
-        lattice, reuse, words, depth: see :mod:`qmc.lattice`, :func:`qmc.relaxation.relax`.
-        levels: spreads over each fan-out. picked: (spreads, levels) one of each.
-        degrees: of the picked spreads. cycles: of the arithmetic. idle: leakage per cycle.
-        holders: by operand and keep choice, the levels that keep it.
-        energy, ports: the currencies.
+        space, choices: as in :mod:`qmc.search`.
+        problem_of: the problem under a keep choice.
+        found: all candidates.
+        lattice: of the tiles. reuse, words, depth, looped, outer: see
+            :func:`qmc.relaxation.relax`.
         chains, before, after: tables.
-        shifts: nodes inside a spread, by its extents.
-        seen: inputs arriving at tiles spread over instances, by extents.
-        relaxed: values of the candidates relaxed so far.
-        winner: the candidate of the best mapping.
+        groups: (spreads,) number of the group that a spread is relaxed with first.
+        inside, seen: of spreads, by extents: nodes inside; inputs that arrive.
+        relaxed: lower bounds of the candidates relaxed so far. of_group: of group and keep choice.
+        descended: candidates with nothing left.
+        winner: keep choice of the best mapping.
+        steps, deadline: what is left of them.
     """
 
     space: MapSpace
-    problems: tuple[Problem, ...]
     choices: Choices
-    objective: int
+    problem_of: Callable[[int], Problem]
+    found: Candidates
     lattice: Lattice
     reuse: Floats
     words: Ints
     depth: Ints
-    levels: tuple[tuple[Spread, ...], ...]
-    picked: Ints
-    degrees: Degrees
-    cycles: Floats
-    idle: Floats
-    holders: tuple[tuple[tuple[int, ...], ...], ...]
-    energy: Currency
-    ports: tuple[Currency, ...]
+    looped: Ints
+    outer: Ints
     chains: Floats
     before: Floats
     after: Floats
-    shifts: dict[tuple[int, ...], Ints] = field(default_factory=dict)
+    groups: Ints
+    steps: int
+    deadline: float | None
+    inside: dict[tuple[int, ...], Ints] = field(default_factory=dict)
     seen: dict[tuple[int, ...], Floats] = field(default_factory=dict)
-    relaxed: dict[tuple[int, int], float] = field(default_factory=dict)
-    winner: tuple[int, int] | None = None
-    stats: dict[str, float] = field(default_factory=dict)
+    relaxed: dict[_Candidate, _Keys] = field(default_factory=dict)
+    of_group: dict[tuple[int, int], float] = field(default_factory=dict)
+    descended: set[_Candidate] = field(default_factory=set)
+    winner: int | None = None
+    stats: dict[str, object] = field(default_factory=dict)
+
+    def spend(self, steps: int) -> None:
+        """Take some of the steps.
+
+        Raises:
+            _OutOfStepsError: none are left, or no time.
+        """
+        self.steps -= steps
+        if self.steps < 0 or (self.deadline is not None and time.monotonic() >= self.deadline):
+            raise _OutOfStepsError
 
 
 def prepare(
-    space: MapSpace, problems: tuple[Problem, ...], choices: Choices, objective: int
+    space: MapSpace,
+    choices: Choices,
+    problem_of: Callable[[int], Problem],
+    objective: int,
+    steps: int,
+    deadline: float | None,
 ) -> LatticeSearch:
-    """Lay out the candidates of a map space."""
+    """Lay out the search of a map space.
+
+    Args:
+        space, choices: the map space.
+        problem_of: the problem under a keep choice, by number.
+        objective: as in :mod:`qmc.branch_and_bound`.
+        steps: limit of the search. deadline: on the monotonic clock.
+    """
     memories = space.target.memories
-    problem, count = problems[0], len(memories)
+    problem, count = problem_of(0), len(memories)
     lattice = build_lattice(space.bounds)
     table = reuse(lattice, problem)
-    levels = tuple(spreads(space, level) for level in range(count))
-    picked = np.array(list(product(*(range(len(found)) for found in levels))))
-    degrees = _degrees(levels, picked)
-    work = float(np.prod(lattice.bounds.astype(np.float64)))
-    cycles = np.ceil(work / degrees.parallel * problem["mac_cycles"] * (1 - _ROUNDING))
-    used = np.cumprod(np.pad(degrees.instances, ((0, 0), (1, 0)), constant_values=1.0), axis=1)
-    holders = tuple(
-        tuple(
-            tuple(at for at, kept in enumerate(keep) if operand in kept.operands)
-            for keep in space.keeps
-        )
-        for operand in _OPERANDS
-    )
-    least = table.min(axis=1)
-
-    def currency(units: tuple[Floats, Floats], port: tuple[int, int] | None) -> Currency:
-        ways = (
-            {held: way(problem, held, x, degrees, units, least[x]) for held in set(holders[x])}
-            for x in range(3)
-        )
-        return Currency(tuple(ways), port)
-
-    packed = np.array(
-        [
-            [words_per_element(memory, int(bits)) for bits in stored]
-            for memory, stored in zip(memories, problem["stored_bits"], strict=False)
-        ]
-    )
-    limited = [
-        (level, port)
-        for level in range(count)
-        for port in range(2)
-        if np.isfinite(problem["bandwidth"][level, port])
-    ]
+    found = candidates(space, problem, table, objective)
+    looped = np.zeros((count, 8), np.int64)
+    for block in space.blocks:
+        if block.axis is None:
+            looped[block.level, list(loopable_dims(space, block))] = 1
+    complete = (lattice.extents == lattice.bounds) | (looped[0] == 1)
     tables = (count, 4, lattice.nodes, LANES)
+    stored = problem["stored_bits"][:count]
     return LatticeSearch(
         space=space,
-        problems=problems,
         choices=choices,
-        objective=objective,
+        problem_of=problem_of,
+        found=found,
         lattice=lattice,
         reuse=table,
-        words=words_of_tiles(
-            memories, tile_volumes(lattice, problem), problem["stored_bits"][:count]
-        ),
+        words=words_of_tiles(memories, tile_volumes(lattice, problem), stored),
         depth=problem["depth"][:count].copy(),
-        levels=levels,
-        picked=picked,
-        degrees=degrees,
-        cycles=cycles,
-        idle=used @ problem["leakage_pj"][: count + 1],
-        holders=holders,
-        energy=currency(unit_energies(problem, memories, degrees), None),
-        ports=tuple(
-            currency(port_units(problem, degrees, *port, packed), port) for port in limited
-        ),
+        looped=looped,
+        outer=np.flatnonzero(complete.all(axis=1)),
         chains=np.empty((8, lattice.nodes, LANES)),
         before=np.empty(tables),
         after=np.empty(tables),
+        groups=_groups(found),
+        steps=steps,
+        deadline=deadline,
     )
 
 
-def _degrees(levels: tuple[tuple[Spread, ...], ...], picked: Ints) -> Degrees:
-    def table(of: Callable[[Spread], object]) -> Floats:
-        columns = [
-            np.array([of(spread) for spread in found], np.float64)[picked[:, at]]
-            for at, found in enumerate(levels)
-        ]
-        return np.stack(columns, axis=1)
+def _groups(found: Candidates) -> Ints:
+    """Spreads that differ in the outermost fan-out alone, not in the number of its instances.
 
-    shared = table(lambda spread: spread.shared)
-    copies = shared.copy()
-    copies[:, :, 1] = table(lambda spread: spread.copies)
-    return Degrees(shared, copies, table(lambda spread: spread.instances))
-
-
-def run_lattice(search: LatticeSearch, state: State) -> None:
-    """Find the best mapping of the space; it is left in ``state``."""
-    import time
-    t0 = time.process_time()
-    floors = _floors(search)
-    order = np.argsort(floors.min(axis=1), kind="stable")
-    st = search.stats
-    st["cand"] = floors.size
-    st["steps"] = st["descents"] = st["batches"] = st["ports"] = 0
-    best = np.inf
-    best = _relax_below(search, floors, order, None)
-    st["relaxed"] = len(search.relaxed)
-    st["t1"] = time.process_time() - t0
-    st["best_relaxed"] = best
-    for limit in _LIMITS:
-        cutoff = best * limit
-        _relax_below(search, floors, order, cutoff)
-        st["t2"] = time.process_time() - t0
-        state["best"] = cutoff, np.inf
-        for value, index, keep in sorted(
-            (value, *at) for at, value in search.relaxed.items() if value < cutoff
-        ):
-            if value < state["best"][0]:
-                _descend(search, state, index, keep)
-        st["limit"] = limit
-        if np.isfinite(state["best"][1]):
-            break
-    st["relaxed2"] = len(search.relaxed)
-    st["t"] = time.process_time() - t0
+    Machines with one fan-out have too few spreads for groups to pay.
+    """
+    several = [at for at, level in enumerate(found.levels) if len(level) > 1]
+    if len(several) < 2:
+        return np.arange(len(found.picked))
+    key = found.picked.copy()
+    key[:, several[0]] = found.degrees.instances[:, several[0]]
+    numbers: Ints = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers
 
 
-def _floors(search: LatticeSearch) -> Floats:
-    """(spreads, keep choices) lower bounds of the objective."""
-    keeps = range(len(search.space.keeps))
+def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
+    """Find the best mapping; it is left in ``state``, its keep choice in ``search.winner``.
 
-    def total(currency: Currency) -> Floats:
-        least = [{held: way.least for held, way in ways.items()} for ways in currency.ways]
-        columns = [sum(least[x][search.holders[x][keep]] for x in range(3)) for keep in keeps]
-        return np.stack(columns, axis=1)
+    Returns:
+        Whether nothing better is left, and a lower bound of the objective.
+    """
+    first, second = search.found.floors()
+    order = np.lexsort((second, first))
+    try:
+        best = _relax_below(search, first[order], order, None)
+        for limit in _LIMITS if best[0] > 0 else (np.inf,):
+            cutoff = best[0] * limit, np.inf
+            _relax_below(search, first[order], order, cutoff)
+            state["best"] = cutoff
+            for keys, at in sorted((keys, at) for at, keys in search.relaxed.items()):
+                if _can_win(keys, state):
+                    _descend(search, state, at)
+            if np.isfinite(state["best"][1]):
+                return True, float(state["best"][0])
+    except _OutOfStepsError:
+        if search.winner is None:
+            state["best"] = np.inf
+        return False, _lower_bound(search, first, order)
+    return True, np.inf
 
-    cycles = np.repeat(search.cycles[:, None], len(keeps), axis=1)
-    for port in search.ports:
-        cycles = np.maximum(cycles, np.ceil(total(port) * (1 - _ROUNDING)))
-    return _objective(search, total(search.energy), cycles, search.idle[:, None])
+
+def _can_win(keys: _Keys, state: State) -> bool:
+    first, second = (float(value) for value in state["best"])
+    if first == np.inf:
+        return keys[0] < np.inf
+    return keys[0] < first * (1 - TIE) or (keys[0] <= first * (1 + TIE) and keys[1] < second)
 
 
-def _objective(
-    search: LatticeSearch, energy: Floats, cycles: Floats | float, idle: Floats | float
-) -> Floats:
-    """Objective value of energy (MACs and leakage aside) and cycles."""
-    whole = energy + float(search.problems[0]["mac_pj"]) + idle * np.minimum(cycles, _FOREVER)
-    if search.objective == EDP:
-        return whole * cycles
-    if search.objective == ENERGY:
-        return whole
-    return np.where(np.isfinite(whole), cycles, np.inf)
+def _lower_bound(search: LatticeSearch, first: Floats, order: Ints) -> float:
+    """Least value that anything left can have."""
+    keeps = len(search.space.keeps)
+    left = [keys[0] for at, keys in search.relaxed.items() if at not in search.descended]
+    relaxed = np.bincount([at[0] for at in search.relaxed], minlength=len(order))
+    left += [float(first[index]) for index in order if relaxed[index] < keeps][:1]
+    return min(left, default=np.inf)
 
 
 def _relax_below(
-    search: LatticeSearch, floors: Floats, order: NDArray[np.int64], cutoff: float | None
-) -> float:
-    """Relax every candidate whose floor is below the cutoff; None: below the best relaxed value.
+    search: LatticeSearch, first: Floats, order: Ints, cutoff: _Keys | None
+) -> _Keys:
+    """Relax every candidate whose floor is below the cutoff; None: below the best relaxed keys.
+
+    Args:
+        search: the search.
+        first: (spreads,) floors, ascending. order: the spreads.
+        cutoff: keys.
 
     Returns:
-        That value.
+        The best relaxed keys of those looked at.
     """
-    best = np.inf
-    for index in order:
-        limit = best if cutoff is None else cutoff
-        below = np.flatnonzero(floors[index] < limit)
-        if len(below) == 0:
-            if floors[index].min() >= limit:
-                break
-            continue
-        ranked = below[np.argsort(floors[index, below], kind="stable")]
-        missing = [int(keep) for keep in ranked if (int(index), int(keep)) not in search.relaxed]
-        for at in range(0, len(missing), LANES):
-            lanes = missing[at : at + LANES]
-            if floors[index, lanes[0]] >= (best if cutoff is None else cutoff):
-                break
-            energies = _relax_energy(search, int(index), lanes)
-            search.stats["batches"] += 1
-            for lane, keep in enumerate(lanes):
-                floor = floors[index, keep]
-                value = float(
-                    _objective(search, energies[lane], search.cycles[index], search.idle[index])
-                )
-                search.relaxed[int(index), keep] = max(value, float(floor))
-                best = min(best, max(value, float(floor)))
+    best = (np.inf, np.inf)
+    for floor, index in zip(first.tolist(), order.tolist(), strict=True):
+        if floor > (best if cutoff is None else cutoff)[0]:
+            break
+        keys = list(zip(*(part.tolist() for part in search.found.keep_floors(index)), strict=True))
+        ranked = sorted(
+            keep
+            for keep, value in enumerate(keys)
+            if (index, keep) not in search.relaxed
+            and value < (best if cutoff is None else cutoff)
+        )
+        ranked.sort(key=lambda keep: keys[keep])
+        for at in range(0, len(ranked), LANES):
+            limit = best if cutoff is None else cutoff
+            lanes = [keep for keep in ranked[at : at + LANES] if keys[keep] < limit]
+            lanes = _passing_group(search, index, lanes, limit)
+            if not lanes:
+                continue
+            search.spend(_BATCH_STEPS)
+            energy = _relax(search, [index], [(search.found.energy, keep) for keep in lanes])
+            cycles = np.full(LANES, search.found.cycles[index])
+            values = zip(*(part.tolist() for part in search.found.keys(index, energy, cycles)), strict=True)
+            for keep, value in zip(lanes, values, strict=False):
+                search.relaxed[index, keep] = max(value, keys[keep])
+                best = min(best, search.relaxed[index, keep])
     return best
 
 
-def _relax_energy(search: LatticeSearch, index: int, keeps: Sequence[int]) -> Floats:
-    """Least energy of up to LANES keep choices."""
-    lanes = [(search.energy, keep) for keep in keeps]
-    return _relax(search, index, lanes)[: len(keeps)]
+def _passing_group(
+    search: LatticeSearch, index: int, keeps: list[int], limit: _Keys
+) -> list[int]:
+    """Those keep choices under which a spread's group, relaxed as one, stays below the limit."""
+    group = int(search.groups[index])
+    members = np.flatnonzero(search.groups == group)
+    if len(members) == 1 or not keeps:
+        return keeps
+    missing = [keep for keep in keeps if (group, keep) not in search.of_group]
+    if missing:
+        search.spend(_BATCH_STEPS)
+        lanes = [(search.found.energy, keep) for keep in missing]
+        energy = _relax(search, members.tolist(), lanes)
+        search.of_group.update(
+            ((group, keep), float(value)) for keep, value in zip(missing, energy, strict=False)
+        )
+    passing = []
+    for keep in keeps:
+        energy = np.float64(search.of_group[group, keep])
+        first, _ = search.found.keys(index, energy, search.found.cycles[index])
+        if first <= limit[0] * (1 + TIE):
+            passing.append(keep)
+    return passing
 
 
-def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, int]]) -> Floats:
-    """Least cost of candidates with the same spread in up to LANES currencies or keep choices."""
-    count = len(search.levels)
+def _relax(
+    search: LatticeSearch, spreads: Sequence[int], lanes: Sequence[tuple[Currency, int]]
+) -> Floats:
+    """(LANES,) least cost in up to LANES currencies and keep choices, constants included.
+
+    Of several spreads everything that costs is taken from the cheapest, and all their ways are
+    allowed: no one of them costs less.
+    """
+    found, count = search.found, len(search.found.levels)
     pays = np.zeros((count, 4, LANES))
     once = np.zeros((count, 3, LANES))
     kept = np.zeros((count, LANES, 3), np.int64)
     constant = np.zeros(LANES)
     work = reduction_work(search.space.bounds)
+    through = _through(found, spreads[0], lanes[0][1])
     for lane in range(LANES):
         currency, keep = lanes[min(lane, len(lanes) - 1)]
+        total = np.zeros(len(spreads))
         for x in range(3):
-            held = search.holders[x][keep]
-            found = currency.ways[x][held]
-            pays[:, x, lane] = found.pays[index]
-            constant[lane] += found.later[index, 0]
+            way = found.way(currency, x, keep)
+            held = found.kept_in(x, keep)
+            pays[:, x, lane] = way.pays[spreads].min(axis=0)
+            total += way.later[spreads, 0]
             kept[list(held), lane, x] = 1
             for level, deeper in pairwise(held):
-                once[level, x, lane] = found.once[index, deeper]
-        through = _through(search, index, keep)
-        if lane == 0:
-            first = through
-        same = (through == first) & (through >= 0)
-        pays[same, 3, lane], pays[same, 1, lane] = pays[same, 1, lane], 0.0
-        innermost = search.holders[_O][keep][-1]
-        if work > search.degrees.shared[index, innermost:, _O].prod():
-            kept[innermost, lane, _O] = 2
-    shifts, ways, _ = _ways(search, index)
+                once[level, x, lane] = way.once[spreads, deeper].min()
+        constant[lane] = total.min()
+        same = (_through(found, spreads[0], keep) == through) & (through >= 0)
+        pays[same, 3, lane], pays[same, I, lane] = pays[same, I, lane], 0.0
+        innermost = found.kept_in(O, keep)[-1]
+        if work > found.degrees.shared[spreads, innermost:, O].prod(axis=1).max():
+            kept[innermost, lane, O] = 2
+    inside, begins, _ = _ways(search, spreads)
     lattice = search.lattice
     least = relax(
         count,
@@ -327,9 +320,12 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
         kept,
         search.words,
         search.depth,
-        shifts,
-        ways,
-        _reuse(search, index, first),
+        inside,
+        begins,
+        _reuse(search, spreads, through),
+        search.looped,
+        search.outer,
+        lattice.extents[:, K].astype(np.float64),
         _IRRELEVANT,
         lattice.moves,
         lattice.stride,
@@ -338,19 +334,37 @@ def _relax(search: LatticeSearch, index: int, lanes: Sequence[tuple[Currency, in
         search.before,
         search.after,
     )
-    return least + constant
+    total_cost: Floats = least + constant
+    return total_cost
 
 
-def _reuse(search: LatticeSearch, index: int, through: Ints) -> Floats:
+def _through(found: Candidates, spread: int, keep: int) -> Ints:
+    """(levels,): the one fan-out in use between a level and the next holder of I; -1 for others."""
+    through = np.full(len(found.levels), -1)
+    held = found.kept_in(I, keep)
+    for level in range(len(found.levels)):
+        inner = min((h for h in held if h > level), default=level)
+        used = [at for at in range(level, inner) if found.degrees.instances[spread, at] > 1]
+        if len(used) == 1:
+            through[level] = used[0]
+    return through
+
+
+def _factors(search: LatticeSearch, spreads: Sequence[int], level: int) -> list[Ints]:
+    """(2, 8) extents along x and y of all ways over the fan-out of a level."""
+    chosen = dict.fromkeys(search.found.picked[spreads, level].tolist())
+    return [way for each in chosen for way in search.found.levels[level][each].factors]
+
+
+def _reuse(search: LatticeSearch, spreads: Sequence[int], through: Ints) -> Floats:
     """(3 + levels, nodes): of W, I, O, and of I as seen from every level through a fan-out."""
-    table = np.empty((3 + len(search.levels), search.lattice.nodes))
+    table = np.empty((3 + len(through), search.lattice.nodes))
     table[:3] = search.reuse
-    table[3:] = search.reuse[1]
-    for level, at in enumerate(through):
+    table[3:] = search.reuse[I]
+    for level, at in enumerate(through.tolist()):
         if at >= 0:
-            spread = search.levels[at][search.picked[index, at]]
-            seen = np.min([_seen(search, factors) for factors in spread.factors], axis=0)
-            table[3 + level] = np.clip(seen, search.reuse[1], _FOREVER)
+            seen = [_seen(search, way) for way in _factors(search, spreads, at)]
+            table[3 + level] = np.clip(np.min(seen, axis=0), search.reuse[I], FOREVER)
     return table
 
 
@@ -359,85 +373,90 @@ def _seen(search: LatticeSearch, factors: Ints) -> Floats:
     spread = np.where(_WINDOW, factors, 1)
     key = tuple(spread.ravel().tolist())
     if key not in search.seen:
-        search.seen[key] = arriving_inputs(search.lattice, search.problems[0], spread)
+        search.seen[key] = arriving_inputs(search.lattice, search.problem_of(0), spread)
     return search.seen[key]
 
 
-def _through(search: LatticeSearch, index: int, keep: int) -> Ints:
-    """(levels,): the one fan-out in use between a level and the next holder of I; -1 for others."""
-    through = np.full(len(search.levels), -1)
-    held = search.holders[1][keep]
-    for level in range(len(search.levels)):
-        inner = min((h for h in held if h > level), default=level)
-        used = [at for at in range(level, inner) if search.degrees.instances[index, at] > 1]
-        if len(used) == 1:
-            through[level] = used[0]
-    return through
-
-
-def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
-    """The ways to spread, of all fan-outs: nodes inside, where each fan-out's begin, extents."""
-    blocks: list[Ints] = []
+def _ways(search: LatticeSearch, spreads: Sequence[int]) -> tuple[Ints, Ints, Ints]:
+    """The ways over all fan-outs: nodes inside, where each fan-out's begin, extents."""
+    inside: list[Ints] = []
     begins = [0]
     extents: list[Ints] = []
-    for at, found in enumerate(search.levels):
-        for factors in found[search.picked[index, at]].factors:
-            both = tuple((factors[0] * factors[1]).tolist())
-            if both not in search.shifts:
-                search.shifts[both] = search.lattice.inside(both)
-            blocks.append(search.shifts[both])
+    for level in range(len(search.found.levels)):
+        for factors in _factors(search, spreads, level):
+            both = tuple(factors.prod(axis=0).tolist())
+            if both not in search.inside:
+                search.inside[both] = search.lattice.inside(both)
+            inside.append(search.inside[both])
             extents.append(factors)
-        begins.append(len(blocks))
-    return np.stack(blocks), np.array(begins), np.array(extents)
+        begins.append(len(inside))
+    return np.stack(inside), np.array(begins), np.array(extents)
 
 
-def _descend(search: LatticeSearch, state: State, index: int, keep: int) -> None:
-    """Search one candidate, ports included."""
-    def floor(port: Currency) -> float:
-        return float(sum(port.ways[x][search.holders[x][keep]].least[index] for x in range(3)))
+def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None:
+    """Search one candidate whole; first the ports, which the relaxed value left out."""
+    index, keep = candidate
+    found = search.found
 
-    ports = sorted(search.ports, key=floor, reverse=True)[: LANES - 1]
-    lanes = [(search.energy, keep), *((port, keep) for port in ports)]
-    energy, *busy = _relax(search, index, lanes)[: len(lanes)]
-    search.stats["ports"] += 1
-    cycles = max([float(search.cycles[index]), *np.ceil(np.array(busy) * (1 - 4 * _ROUNDING))])
-    value = float(_objective(search, energy, cycles, search.idle[index]))
-    search.relaxed[index, keep] = max(search.relaxed[index, keep], value)
-    if value >= state["best"][0] * (1 + _ROUNDING):
+    def least(port: Currency) -> float:
+        return float(sum(port.least[x][found.held[x, keep], index] for x in range(3)))
+
+    ports = sorted(found.ports, key=least, reverse=True)[: LANES - 1]
+    lanes = [(found.energy, keep), *((port, keep) for port in ports)]
+    energy, *busy = _relax(search, [index], lanes)[: len(lanes)]
+    search.spend(_BATCH_STEPS)
+    cycles = max([found.cycles[index], *np.ceil(np.array(busy) * (1 - 4 * TIE))])
+    first, second = found.keys(index, energy, cycles)
+    search.relaxed[candidate] = max(search.relaxed[candidate], (float(first), float(second)))
+    if not _can_win(search.relaxed[candidate], state):
         return
-    count = len(search.levels)
+    plan = _plan(search, candidate, lanes)
+    through = _through(found, index, keep)
+    table = _reuse(search, [index], through)
+    lattice, problem = search.lattice, search.problem_of(keep)
+    nest, place = empty_nest(problem["bounds"]), np.zeros(1, PLACE)[0]
+    _, _, extents = _ways(search, [index])
+    before = tuple(state["best"])
+    shape = lattice.subs, lattice.sub_counts, lattice.stride
+    tables = table, table * lattice.extents[:, K], extents, search.before, search.after
+    start(
+        *(problem, plan, nest, state, place, found.objective),
+        *(lattice.stride, table, lattice.radix, search.after),
+    )
+    finished = False
+    while not finished:
+        visited = int(state["counts"][VISITED])
+        finished = descend(
+            *(problem, search.choices, plan, nest, state, place, found.objective),
+            *(*shape, *tables, _SLICE),
+        )
+        if tuple(state["best"]) < before:
+            search.winner = keep
+        search.spend(int(state["counts"][VISITED]) - visited)
+    search.descended.add(candidate)
+
+
+def _plan(
+    search: LatticeSearch, candidate: _Candidate, lanes: Sequence[tuple[Currency, int]]
+) -> np.ndarray:
+    """What :func:`qmc.descent.descend` needs of a candidate."""
+    index, keep = candidate
+    found, count = search.found, len(search.found.levels)
     plan = np.zeros(1, PLAN)[0]
     for lane, (currency, _) in enumerate(lanes):
         for x in range(3):
-            found = currency.ways[x][search.holders[x][keep]]
-            plan["pays"][lane, :count, x] = found.pays[index]
-            plan["fills"][lane, :count, x] = found.fills[index]
-            plan["later"][lane, : count + 1] += found.later[index]
-    for at, port in enumerate(ports):
-        plan["ports"][at] = port.port
-    plan["port_count"] = len(ports)
-    through = _through(search, index, keep)
+            way = found.way(currency, x, keep)
+            plan["pays"][lane, :count, x] = way.pays[index]
+            plan["fills"][lane, :count, x] = way.fills[index]
+            plan["later"][lane, : count + 1] += way.later[index]
+        if currency.port is not None:
+            plan["ports"][lane - 1] = currency.port
+    plan["port_count"] = len(lanes) - 1
     plan["rows"][:count] = np.arange(3)
-    plan["rows"][:count, 1] = np.where(through >= 0, 3 + np.arange(count), 1)
-    table = _reuse(search, index, through)
-    plan["idle"], plan["compute"] = search.idle[index], search.cycles[index]
-    _, begins, extents = _ways(search, index)
+    through = _through(found, index, keep)
+    plan["rows"][:count, I] = np.where(through >= 0, 3 + np.arange(count), I)
+    plan["idle"], plan["compute"] = found.idle[index], found.cycles[index]
+    _, begins, _ = _ways(search, [index])
     plan["ways"][: count + 1] = begins
-    problem, lattice = search.problems[keep], search.lattice
-    nest, place = empty_nest(problem["bounds"]), np.zeros(1, PLACE)[0]
-    first = state["best"].copy()
-    v0=int(state["counts"][1])
-    start(
-        problem, plan, nest, state, place, search.objective, lattice.stride, table,
-        lattice.radix, search.after,
-    )
-    descend(
-        problem, search.choices, plan, nest, state, place, search.objective, lattice.subs,
-        lattice.sub_counts, lattice.stride, table, table * lattice.extents[:, 2], extents, search.before, search.after,
-        1 << 60,
-    )
-    search.stats["descents"] += 1
-    search.stats["steps"] += int(state["counts"][1]) - v0
-    if tuple(state["best"]) < tuple(first):
-        search.winner = index, keep
-        search.stats["winner"] = (index, keep)
+    result: np.ndarray = plan
+    return result

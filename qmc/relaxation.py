@@ -114,6 +114,7 @@ def loop_block(
     live: Bools,
     pays: Floats,
     reuse: Floats,
+    looped: Ints,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
@@ -122,17 +123,16 @@ def loop_block(
     after: Floats,
     ended: Floats,
 ) -> None:
-    """Extend all chains by the loops in time of one memory.
+    """Extend all chains by the loops in time of one memory over the dims ``looped`` (8,).
 
     ``before[0]`` becomes :func:`pending` for no operand, ``before[1 + x]`` for operand x;
     ``after[0]`` the least cost with nothing open of all chains whose loops end at a node,
     ``after[1 + x]`` that with x open. ``chains`` and ``live`` are updated; ``ended`` is scratch.
     """
-    everywhere = np.ones(8, np.int64)
     occurs = live.copy()
     if pending(chains, occurs, pays, reuse, -1, before[0]):
         after[0] = before[0]
-        least_below(after[0], moves, stride, radix, everywhere)
+        least_below(after[0], moves, stride, radix, looped)
     else:
         before[0] = np.inf
         after[0] = np.inf
@@ -143,9 +143,9 @@ def loop_block(
             stays[:] = np.inf
             continue
         stays[:] = table
-        least_below(stays, moves, stride, radix, irrelevant[operand])
+        least_below(stays, moves, stride, radix, looped * irrelevant[operand])
         end_run(stays, pays, reuse, operand, ended)
-        least_below(ended, moves, stride, radix, 1 - irrelevant[operand])
+        least_below(ended, moves, stride, radix, looped * (1 - irrelevant[operand]))
         for node in range(ended.shape[0]):
             for lane in range(LANES):
                 if ended[node, lane] < after[0, node, lane]:
@@ -162,42 +162,36 @@ def outermost_block(
     live: Bools,
     pays: Floats,
     reuse: Floats,
-    irrelevant: Ints,
-    moves: Ints,
-    stride: Ints,
-    radix: Ints,
+    outer: Ints,
+    channels: Floats,
     before: Floats,
     after: Floats,
-    ended: Floats,
 ) -> None:
-    """The same for the outermost memory, whose tile is the last node: only that is computed."""
-    nodes = chains.shape[1]
-    last = nodes - 1
+    """The same for the outermost memory, whose tile is the last node: only that is computed.
+
+    Args:
+        outer: nodes from which its loops lead to the whole layer.
+        channels: (nodes,) extent of K, under which inputs stay.
+    """
+    last = chains.shape[1] - 1
     after[:, last] = np.inf
-    if pending(chains, live, pays, reuse, -1, before[0]):
-        for lane in range(LANES):
-            after[0, last, lane] = before[0, :, lane].min()
-    else:
-        before[0] = np.inf
-    for operand in range(3):
+    for operand in range(-1, 3):
         table = before[operand + 1]
         if not pending(chains, live, pays, reuse, operand, table):
             table[:] = np.inf
             continue
-        ended[:] = table
-        if operand == 1:  # what arrives depends on the tile below the loops, K aside
-            least_below(ended, moves, stride, radix, irrelevant[operand])
-            end_run(ended, pays, reuse, operand, ended)
-            for node in range(nodes):
-                if node // stride[2] % radix[2] == radix[2] - 1:
-                    for lane in range(LANES):
-                        value = ended[node, lane]
-                        if value < after[0, last, lane]:
-                            after[0, last, lane] = value
-            continue
-        for lane in range(LANES):
-            value = table[:, lane].min() + pays[operand, lane] * reuse[operand, last]
-            after[0, last, lane] = min(after[0, last, lane], value)
+        for index in range(outer.shape[0]):
+            node = outer[index]
+            run = channels[node] / channels[last]
+            for lane in range(LANES):
+                value = table[node, lane]
+                if operand == 1:
+                    arriving = pays[1, lane] * reuse[1, node] + pays[3, lane] * reuse[3, node]
+                    value += arriving * run
+                elif operand >= 0:
+                    value += pays[operand, lane] * reuse[operand, last]
+                if value < after[0, last, lane]:
+                    after[0, last, lane] = value
 
 
 @compiled
@@ -294,6 +288,9 @@ def relax(
     shifts: Ints,
     ways: Ints,
     reuse: Floats,
+    looped: Ints,
+    outer: Ints,
+    channels: Floats,
     irrelevant: Ints,
     moves: Ints,
     stride: Ints,
@@ -314,6 +311,8 @@ def relax(
         shifts: (all ways, nodes); those of the fan-out below level l are ``ways[l]`` to
             ``ways[l + 1]``.
         reuse: (3 + levels, nodes) of W, I, O, and of I seen through a fan-out from each level.
+        looped: (levels, 8) whether a level may have a loop in time over a dim.
+        outer, channels: see :func:`outermost_block`.
         irrelevant, moves, stride, radix: of the lattice.
         chains: (8, nodes, LANES) scratch.
         before, after: (levels, 4, nodes, LANES) filled for :mod:`qmc.descent`.
@@ -336,12 +335,20 @@ def relax(
         seen[3] = reuse[3 + level]
         tables = before[level], after[level]
         if level == 0:
-            outermost_block(
-                chains, live, pays[0], seen, irrelevant, moves, stride, radix, *tables, ended
-            )
+            outermost_block(chains, live, pays[0], seen, outer, channels, *tables)
         else:
             loop_block(
-                chains, live, pays[level], seen, irrelevant, moves, stride, radix, *tables, ended
+                chains,
+                live,
+                pays[level],
+                seen,
+                looped[level],
+                irrelevant,
+                moves,
+                stride,
+                radix,
+                *tables,
+                ended,
             )
             hold(chains, live, words[level], depth[level], kept[level], once[level])
     return after[0, 0, nodes - 1].copy()

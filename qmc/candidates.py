@@ -13,12 +13,13 @@ from itertools import product
 import numpy as np
 
 from qmc.branch_and_bound import EDP, ENERGY
-from qmc.chain_costs import Degrees, Way, port_units, unit_energies, way
+from qmc.chain_costs import Degrees, Way, port_units, stack_ways, unit_energies, way
+from qmc.lattice import reduction_work
 from qmc.layer import Operand
 from qmc.mapspace import MapSpace
 from qmc.nest_arrays import words_per_element
 from qmc.nest_bounds import TIE
-from qmc.nest_records import Floats, Ints, Problem
+from qmc.nest_records import Floats, Ints, O, Problem
 from qmc.spatial_choices import Spread, spreads
 
 _OPERANDS = tuple(Operand)
@@ -31,12 +32,12 @@ class Currency:
     """What candidates cost in one unit: energy, or cycles of one port.
 
     Attributes:
-        ways: by operand, then by the index of its holders.
+        ways: by operand, for all sets of holders.
         least: by operand, (holders, spreads) lower bounds.
         port: memory, and 0 for its read port, 1 for its write port; None for energy.
     """
 
-    ways: tuple[tuple[Way, ...], ...]
+    ways: tuple[Way, ...]
     least: tuple[Floats, ...]
     port: tuple[int, int] | None
 
@@ -53,8 +54,9 @@ class Candidates:
         mac_pj: energy of all multiply-accumulates.
         holders: by operand, the different sets of levels that keep it.
         held: (3, keep choices) which of them a keep choice has.
+        kept: by operand, (holders, levels) whether a level keeps it.
+        partial: (holders of O, spreads) whether the innermost one holds partial sums.
         energy, ports: the currencies.
-        first, second: (spreads,) bounds of the objective and of what decides among equals.
     """
 
     objective: int
@@ -66,6 +68,8 @@ class Candidates:
     mac_pj: float
     holders: tuple[tuple[tuple[int, ...], ...], ...]
     held: Ints
+    kept: tuple[Ints, ...]
+    partial: Ints
     energy: Currency
     ports: tuple[Currency, ...]
 
@@ -99,10 +103,6 @@ class Candidates:
             cycles = np.maximum(cycles, np.ceil(total(port) * (1 - 4 * TIE)))
         return self.keys(spread, total(self.energy), cycles)
 
-    def way(self, currency: Currency, operand: int, keep: int) -> Way:
-        """What an operand costs on its way under a keep choice, for all spreads."""
-        return currency.ways[operand][self.held[operand, keep]]
-
     def kept_in(self, operand: int, keep: int) -> tuple[int, ...]:
         """Levels that keep an operand, outermost first."""
         return self.holders[operand][self.held[operand, keep]]
@@ -135,12 +135,11 @@ def candidates(space: MapSpace, problem: Problem, reuse: Floats, objective: int)
     held = np.array([[holders[x].index(each) for each in kept[x]] for x in range(3)])
 
     def currency(units: tuple[Floats, Floats], port: tuple[int, int] | None) -> Currency:
-        ways = tuple(
-            tuple(way(problem, each, x, degrees, units, float(reuse[x].min())) for each in sets)
-            for x, sets in enumerate(holders)
-        )
-        least = tuple(np.stack([each.least for each in found]) for found in ways)
-        return Currency(ways, least, port)
+        ways = []
+        for x, sets in enumerate(holders):
+            scarce = float(reuse[x].min())
+            ways.append(stack_ways([way(problem, s, x, degrees, units, scarce) for s in sets]))
+        return Currency(tuple(ways), tuple(each.least for each in ways), port)
 
     stored = problem["stored_bits"][:count].tolist()
     packed = np.array(
@@ -160,6 +159,16 @@ def candidates(space: MapSpace, problem: Problem, reuse: Floats, objective: int)
         mac_pj=float(problem["mac_pj"]),
         holders=holders,
         held=held,
+        kept=tuple(
+            np.array([[at in each for at in range(count)] for each in sets], np.int64)
+            for sets in holders
+        ),
+        partial=np.array(
+            [
+                reduction_work(space.bounds) > degrees.shared[:, each[-1] :, O].prod(axis=1)
+                for each in holders[O]
+            ]
+        ),
         energy=currency(unit_energies(problem, memories, degrees), None),
         ports=tuple(
             currency(port_units(problem, degrees, int(at), int(port), packed), (int(at), int(port)))

@@ -54,7 +54,7 @@ class Way:
         pays: (spreads, levels) energy per element and multiply-accumulate that reaches the next
             holder inside a level, its run ending in the loops of the level.
         fills: (spreads, levels) energy to fill an element into a memory.
-        once: (spreads, levels) what a memory and the holder outside it must exchange at least, as
+        once: (spreads, levels) what a holder and the next one inside must exchange at least, as
             every element reaches every copy once.
     """
 
@@ -66,8 +66,18 @@ class Way:
     @property
     def least(self) -> Floats:
         """(spreads,) lower bound of the energy."""
-        bound: Floats = self.later[:, 0] + self.once.sum(axis=1)
+        bound: Floats = self.later[..., 0] + self.once.sum(axis=-1)
         return bound
+
+
+def stack_ways(ways: Sequence[Way]) -> Way:
+    """Several ways as one, the first axis of whose arrays is new."""
+    return Way(
+        later=np.stack([each.later for each in ways]),
+        pays=np.stack([each.pays for each in ways]),
+        fills=np.stack([each.fills for each in ways]),
+        once=np.stack([each.once for each in ways]),
+    )
 
 
 def unit_energies(
@@ -150,7 +160,7 @@ def way(
                 pays[:, level] = work * (fill * crossed + read / left)
             copies = fill * _product(degrees.copies, operand, 0, inner)
             reads = read * _product(degrees.copies, operand, 0, outer)
-            once[:, inner] = work * least_reuse * (copies + reads)
+            once[:, outer] = work * least_reuse * (copies + reads)
         later[:, :inner] += constant[:, None]
     return Way(later, pays, fills, once)
 

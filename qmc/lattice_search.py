@@ -3,8 +3,8 @@
 Three steps, each cheaper than what it saves:
 
 1. every candidate (:mod:`qmc.candidates`) is bounded by what must move at least;
-2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`), many spreads at
-   once first;
+2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`), eight
+   at once;
 3. those that could still hold the best mapping are descended into (:mod:`qmc.descent`), with a
    limit just above the best relaxed value first, which is raised until a mapping is found.
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +28,6 @@ from qmc.lattice import (
     Lattice,
     arriving_inputs,
     build_lattice,
-    reduction_work,
     reuse,
     tile_volumes,
 )
@@ -37,6 +35,7 @@ from qmc.mapspace import DIMS, MapSpace, loopable_dims
 from qmc.nest_bounds import TIE, Choices
 from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
 from qmc.relaxation import LANES, relax
+from qmc.spatial_choices import Spread
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
 _LIMITS = (1.01, 1.03, 1.1, 1.3, 2.0, 4.0, np.inf)
@@ -63,12 +62,13 @@ class LatticeSearch:
         space, choices: as in :mod:`qmc.search`.
         problem_of: the problem under a keep choice.
         found: all candidates.
-        lattice: of the tiles. reuse, words, depth, looped, outer: see
+        lattice: of the tiles. reuse, words, depth, looped, outer, channels: see
             :func:`qmc.relaxation.relax`.
+        slides: whether windows overlap or leave holes.
         chains, before, after: tables.
-        groups: (spreads,) number of the group that a spread is relaxed with first.
         inside, seen: of spreads, by extents: nodes inside; inputs that arrive.
-        relaxed: lower bounds of the candidates relaxed so far. of_group: of group and keep choice.
+        through: see :func:`_through`.
+        relaxed: lower bounds of the candidates relaxed so far.
         descended: candidates with nothing left.
         winner: keep choice of the best mapping.
         steps, deadline: what is left of them.
@@ -84,16 +84,17 @@ class LatticeSearch:
     depth: Ints
     looped: Ints
     outer: Ints
+    channels: Floats
+    slides: bool
     chains: Floats
     before: Floats
     after: Floats
-    groups: Ints
     steps: int
     deadline: float | None
     inside: dict[tuple[int, ...], Ints] = field(default_factory=dict)
     seen: dict[tuple[int, ...], Floats] = field(default_factory=dict)
+    through: dict[tuple[bytes, int], Ints] = field(default_factory=dict)
     relaxed: dict[_Candidate, _Keys] = field(default_factory=dict)
-    of_group: dict[tuple[int, int], float] = field(default_factory=dict)
     descended: set[_Candidate] = field(default_factory=set)
     winner: int | None = None
     stats: dict[str, object] = field(default_factory=dict)
@@ -126,7 +127,7 @@ def prepare(
         steps: limit of the search. deadline: on the monotonic clock.
     """
     memories = space.target.memories
-    problem, count = problem_of(0), len(memories)
+    problem, count, layer = problem_of(0), len(memories), space.layer
     lattice = build_lattice(space.bounds)
     table = reuse(lattice, problem)
     found = candidates(space, problem, table, objective)
@@ -148,27 +149,14 @@ def prepare(
         depth=problem["depth"][:count].copy(),
         looped=looped,
         outer=np.flatnonzero(complete.all(axis=1)),
+        channels=lattice.extents[:, K].astype(np.float64),
+        slides=layer.bounds.R * layer.bounds.S > 1 or layer.strides != (1, 1),
         chains=np.empty((8, lattice.nodes, LANES)),
         before=np.empty(tables),
         after=np.empty(tables),
-        groups=_groups(found),
         steps=steps,
         deadline=deadline,
     )
-
-
-def _groups(found: Candidates) -> Ints:
-    """Spreads that differ in the outermost fan-out alone, not in the number of its instances.
-
-    Machines with one fan-out have too few spreads for groups to pay.
-    """
-    several = [at for at, level in enumerate(found.levels) if len(level) > 1]
-    if len(several) < 2:
-        return np.arange(len(found.picked))
-    key = found.picked.copy()
-    key[:, several[0]] = found.degrees.instances[:, several[0]]
-    numbers: Ints = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
-    return numbers
 
 
 def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
@@ -241,11 +229,10 @@ def _relax_below(
         for at in range(0, len(ranked), LANES):
             limit = best if cutoff is None else cutoff
             lanes = [keep for keep in ranked[at : at + LANES] if keys[keep] < limit]
-            lanes = _passing_group(search, index, lanes, limit)
             if not lanes:
-                continue
+                break
             search.spend(_BATCH_STEPS)
-            energy = _relax(search, [index], [(search.found.energy, keep) for keep in lanes])
+            energy = _relax(search, index, [search.found.energy], lanes)
             cycles = np.full(LANES, search.found.cycles[index])
             values = zip(*(part.tolist() for part in search.found.keys(index, energy, cycles)), strict=True)
             for keep, value in zip(lanes, values, strict=False):
@@ -254,64 +241,46 @@ def _relax_below(
     return best
 
 
-def _passing_group(
-    search: LatticeSearch, index: int, keeps: list[int], limit: _Keys
-) -> list[int]:
-    """Those keep choices under which a spread's group, relaxed as one, stays below the limit."""
-    group = int(search.groups[index])
-    members = np.flatnonzero(search.groups == group)
-    if len(members) == 1 or not keeps:
-        return keeps
-    missing = [keep for keep in keeps if (group, keep) not in search.of_group]
-    if missing:
-        search.spend(_BATCH_STEPS)
-        lanes = [(search.found.energy, keep) for keep in missing]
-        energy = _relax(search, members.tolist(), lanes)
-        search.of_group.update(
-            ((group, keep), float(value)) for keep, value in zip(missing, energy, strict=False)
-        )
-    passing = []
-    for keep in keeps:
-        energy = np.float64(search.of_group[group, keep])
-        first, _ = search.found.keys(index, energy, search.found.cycles[index])
-        if first <= limit[0] * (1 + TIE):
-            passing.append(keep)
-    return passing
-
-
 def _relax(
-    search: LatticeSearch, spreads: Sequence[int], lanes: Sequence[tuple[Currency, int]]
+    search: LatticeSearch, index: int, currencies: Sequence[Currency], keeps: Sequence[int]
 ) -> Floats:
-    """(LANES,) least cost in up to LANES currencies and keep choices, constants included.
+    """(LANES,) least cost of one spread, constants included.
 
-    Of several spreads everything that costs is taken from the cheapest, and all their ways are
-    allowed: no one of them costs less.
+    Args:
+        search: the search.
+        index: the spread.
+        currencies: one for all keep choices, or several for one keep choice.
+        keeps: up to LANES, likewise.
     """
     found, count = search.found, len(search.found.levels)
+    lanes = max(len(currencies), len(keeps))
+    lane_of = np.minimum(np.arange(LANES), lanes - 1)
+    chosen = np.asarray(keeps)[np.minimum(lane_of, len(keeps) - 1)]
     pays = np.zeros((count, 4, LANES))
     once = np.zeros((count, 3, LANES))
     kept = np.zeros((count, LANES, 3), np.int64)
     constant = np.zeros(LANES)
-    work = reduction_work(search.space.bounds)
-    through = _through(found, spreads[0], lanes[0][1])
+    for x in range(3):
+        held = found.held[x, chosen]
+        kept[:, :, x] = found.kept[x][held].T
+        if len(currencies) == 1:
+            way = currencies[0].ways[x]
+            pays[:, x] = way.pays[held, index].T
+            once[:, x] = way.once[held, index].T
+            constant += way.later[held, index, 0]
+        else:
+            for lane, at in enumerate(lane_of):
+                way = currencies[at].ways[x]
+                pays[:, x, lane] = way.pays[held[lane], index]
+                once[:, x, lane] = way.once[held[lane], index]
+                constant[lane] += way.later[held[lane], index, 0]
+    innermost = np.array([found.holders[O][each][-1] for each in found.held[O, chosen]])
+    kept[innermost, np.arange(LANES), O] += found.partial[found.held[O, chosen], index]
+    through = _through(search, index, int(chosen[0]))
     for lane in range(LANES):
-        currency, keep = lanes[min(lane, len(lanes) - 1)]
-        total = np.zeros(len(spreads))
-        for x in range(3):
-            way = found.way(currency, x, keep)
-            held = found.kept_in(x, keep)
-            pays[:, x, lane] = way.pays[spreads].min(axis=0)
-            total += way.later[spreads, 0]
-            kept[list(held), lane, x] = 1
-            for level, deeper in pairwise(held):
-                once[level, x, lane] = way.once[spreads, deeper].min()
-        constant[lane] = total.min()
-        same = (_through(found, spreads[0], keep) == through) & (through >= 0)
+        same = (through >= 0) & (_through(search, index, int(chosen[lane])) == through)
         pays[same, 3, lane], pays[same, I, lane] = pays[same, I, lane], 0.0
-        innermost = found.kept_in(O, keep)[-1]
-        if work > found.degrees.shared[spreads, innermost:, O].prod(axis=1).max():
-            kept[innermost, lane, O] = 2
-    inside, begins, _ = _ways(search, spreads)
+    inside, begins, _ = _ways(search, index)
     lattice = search.lattice
     least = relax(
         count,
@@ -322,10 +291,10 @@ def _relax(
         search.depth,
         inside,
         begins,
-        _reuse(search, spreads, through),
+        _reuse(search, index, through),
         search.looped,
         search.outer,
-        lattice.extents[:, K].astype(np.float64),
+        search.channels,
         _IRRELEVANT,
         lattice.moves,
         lattice.stride,
@@ -334,36 +303,38 @@ def _relax(
         search.before,
         search.after,
     )
-    total_cost: Floats = least + constant
-    return total_cost
+    total: Floats = least + constant
+    return total
 
 
-def _through(found: Candidates, spread: int, keep: int) -> Ints:
+def _through(search: LatticeSearch, index: int, keep: int) -> Ints:
     """(levels,): the one fan-out in use between a level and the next holder of I; -1 for others."""
-    through = np.full(len(found.levels), -1)
-    held = found.kept_in(I, keep)
-    for level in range(len(found.levels)):
-        inner = min((h for h in held if h > level), default=level)
-        used = [at for at in range(level, inner) if found.degrees.instances[spread, at] > 1]
-        if len(used) == 1:
-            through[level] = used[0]
-    return through
+    found = search.found
+    used = found.degrees.instances[index] > 1
+    key = (used.tobytes(), int(found.held[I, keep]))
+    if key not in search.through:
+        through = np.full(len(used), -1)
+        held = found.kept_in(I, keep)
+        for level in range(len(used)):
+            inner = min((h for h in held if h > level), default=level)
+            between = [at for at in range(level, inner) if used[at]]
+            if len(between) == 1:
+                through[level] = between[0]
+        search.through[key] = through
+    return search.through[key]
 
 
-def _factors(search: LatticeSearch, spreads: Sequence[int], level: int) -> list[Ints]:
-    """(2, 8) extents along x and y of all ways over the fan-out of a level."""
-    chosen = dict.fromkeys(search.found.picked[spreads, level].tolist())
-    return [way for each in chosen for way in search.found.levels[level][each].factors]
-
-
-def _reuse(search: LatticeSearch, spreads: Sequence[int], through: Ints) -> Floats:
+def _reuse(search: LatticeSearch, index: int, through: Ints) -> Floats:
     """(3 + levels, nodes): of W, I, O, and of I as seen from every level through a fan-out."""
     table = np.empty((3 + len(through), search.lattice.nodes))
     table[:3] = search.reuse
     table[3:] = search.reuse[I]
+    if not search.slides:
+        return table
     for level, at in enumerate(through.tolist()):
         if at >= 0:
-            seen = [_seen(search, way) for way in _factors(search, spreads, at)]
+            spread = search.found.levels[at][search.found.picked[index, at]]
+            seen = [_seen(search, way) for way in spread.factors]
             table[3 + level] = np.clip(np.min(seen, axis=0), search.reuse[I], FOREVER)
     return table
 
@@ -377,20 +348,27 @@ def _seen(search: LatticeSearch, factors: Ints) -> Floats:
     return search.seen[key]
 
 
-def _ways(search: LatticeSearch, spreads: Sequence[int]) -> tuple[Ints, Ints, Ints]:
+def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
     """The ways over all fan-outs: nodes inside, where each fan-out's begin, extents."""
     inside: list[Ints] = []
     begins = [0]
     extents: list[Ints] = []
-    for level in range(len(search.found.levels)):
-        for factors in _factors(search, spreads, level):
-            both = tuple(factors.prod(axis=0).tolist())
-            if both not in search.inside:
-                search.inside[both] = search.lattice.inside(both)
-            inside.append(search.inside[both])
-            extents.append(factors)
+    for level, found in enumerate(search.found.levels):
+        spread = found[search.found.picked[index, level]]
+        inside += _inside(search, spread)
+        extents.append(spread.factors)
         begins.append(len(inside))
-    return np.stack(inside), np.array(begins), np.array(extents)
+    return np.stack(inside), np.array(begins), np.concatenate(extents)
+
+
+def _inside(search: LatticeSearch, spread: Spread) -> list[Ints]:
+    """(nodes,) for every way of a spread: the node of one of its instances; -1 for none."""
+    nodes = []
+    for both in map(tuple, spread.factors.prod(axis=1).tolist()):
+        if both not in search.inside:
+            search.inside[both] = search.lattice.inside(both)
+        nodes.append(search.inside[both])
+    return nodes
 
 
 def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None:
@@ -402,23 +380,22 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
         return float(sum(port.least[x][found.held[x, keep], index] for x in range(3)))
 
     ports = sorted(found.ports, key=least, reverse=True)[: LANES - 1]
-    lanes = [(found.energy, keep), *((port, keep) for port in ports)]
-    energy, *busy = _relax(search, [index], lanes)[: len(lanes)]
+    currencies = [found.energy, *ports]
+    energy, *busy = _relax(search, index, currencies, [keep])[: len(currencies)]
     search.spend(_BATCH_STEPS)
     cycles = max([found.cycles[index], *np.ceil(np.array(busy) * (1 - 4 * TIE))])
     first, second = found.keys(index, energy, cycles)
     search.relaxed[candidate] = max(search.relaxed[candidate], (float(first), float(second)))
     if not _can_win(search.relaxed[candidate], state):
         return
-    plan = _plan(search, candidate, lanes)
-    through = _through(found, index, keep)
-    table = _reuse(search, [index], through)
+    plan = _plan(search, candidate, currencies)
+    table = _reuse(search, index, _through(search, index, keep))
     lattice, problem = search.lattice, search.problem_of(keep)
     nest, place = empty_nest(problem["bounds"]), np.zeros(1, PLACE)[0]
-    _, _, extents = _ways(search, [index])
+    _, _, extents = _ways(search, index)
     before = tuple(state["best"])
     shape = lattice.subs, lattice.sub_counts, lattice.stride
-    tables = table, table * lattice.extents[:, K], extents, search.before, search.after
+    tables = table, table * search.channels, extents, search.before, search.after
     start(
         *(problem, plan, nest, state, place, found.objective),
         *(lattice.stride, table, lattice.radix, search.after),
@@ -437,26 +414,26 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
 
 
 def _plan(
-    search: LatticeSearch, candidate: _Candidate, lanes: Sequence[tuple[Currency, int]]
+    search: LatticeSearch, candidate: _Candidate, currencies: Sequence[Currency]
 ) -> np.ndarray:
     """What :func:`qmc.descent.descend` needs of a candidate."""
     index, keep = candidate
     found, count = search.found, len(search.found.levels)
     plan = np.zeros(1, PLAN)[0]
-    for lane, (currency, _) in enumerate(lanes):
-        for x in range(3):
-            way = found.way(currency, x, keep)
-            plan["pays"][lane, :count, x] = way.pays[index]
-            plan["fills"][lane, :count, x] = way.fills[index]
-            plan["later"][lane, : count + 1] += way.later[index]
+    for lane, currency in enumerate(currencies):
+        for x, way in enumerate(currency.ways):
+            held = found.held[x, keep]
+            plan["pays"][lane, :count, x] = way.pays[held, index]
+            plan["fills"][lane, :count, x] = way.fills[held, index]
+            plan["later"][lane, : count + 1] += way.later[held, index]
         if currency.port is not None:
             plan["ports"][lane - 1] = currency.port
-    plan["port_count"] = len(lanes) - 1
+    plan["port_count"] = len(currencies) - 1
+    through = _through(search, index, keep)
     plan["rows"][:count] = np.arange(3)
-    through = _through(found, index, keep)
     plan["rows"][:count, I] = np.where(through >= 0, 3 + np.arange(count), I)
     plan["idle"], plan["compute"] = found.idle[index], found.cycles[index]
-    _, begins, _ = _ways(search, [index])
+    _, begins, _ = _ways(search, index)
     plan["ways"][: count + 1] = begins
     result: np.ndarray = plan
     return result

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import combinations, permutations, product
+from operator import le, mul
 
 from qmc.errors import NoMappingError
 from qmc.layer import Layer, LoopDim, Operand
@@ -171,18 +172,37 @@ def largest_divisor(number: int, limit: int) -> int:
     return max(d for d in divisors(number) if d <= max(limit, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What one block allows the dims of one group; see :class:`Block`."""
+
+    limit: int
+    exact: int
+    maximum: int
+    is_axis: bool
+
+
+def _place(block: Block, group: tuple[int, ...], follow: int) -> _Place:
+    dim = follow if len(group) > 1 else group[0]
+    is_axis = block.axis is not None and block.limit > 1
+    return _Place(block.limit, block.exact[dim], block.maximum[dim], is_axis)
+
+
 def block_factors(
     block: Block, group: tuple[int, ...], rest: tuple[int, ...], follow: int
 ) -> Iterator[tuple[int, ...]]:
     """Factors the dims of ``group`` may have in ``block`` when ``rest`` is left of their bounds."""
-    dim = follow if len(group) > 1 else group[0]
+    return _factors_at(_place(block, group, follow), rest)
+
+
+def _factors_at(place: _Place, rest: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     for factors in product(*(divisors(bound) for bound in rest)):
         taken = math.prod(factors)
-        if block.exact[dim] not in (0, taken):
+        if place.exact not in (0, taken):
             continue
-        if block.maximum[dim] and taken > block.maximum[dim]:
+        if place.maximum and taken > place.maximum:
             continue
-        if block.limit and taken > block.limit:
+        if place.limit and taken > place.limit:
             continue
         yield factors
 
@@ -191,37 +211,53 @@ def completions(space: MapSpace, group: tuple[int, ...]) -> dict[tuple[int, ...]
     """Number of factorizations of the dims of ``group`` by the factors they use of each axis.
 
     Returns:
-        Products of the group's factors, one per spatial block in order -> number of factorizations.
+        Products of the group's factors, one for each axis of more than one instance, outermost
+        first -> number of factorizations.
     """
+    places = tuple(_place(block, group, space.follow) for block in space.blocks)
+    return _completions(places, tuple(space.bounds[dim] for dim in group))
 
-    @cache
-    def inside(index: int, rest: tuple[int, ...]) -> dict[tuple[int, ...], int]:
-        if index == len(space.blocks):
-            return {(): 1} if math.prod(rest) == 1 else {}
-        counts: dict[tuple[int, ...], int] = {}
-        block = space.blocks[index]
-        for factors in block_factors(block, group, rest, space.follow):
-            left = tuple(r // f for r, f in zip(rest, factors, strict=True))
-            used = (math.prod(factors),) if block.axis else ()
-            for axes, count in inside(index + 1, left).items():
-                counts[used + axes] = counts.get(used + axes, 0) + count
-        return counts
 
-    return inside(0, tuple(space.bounds[dim] for dim in group))
+@lru_cache(maxsize=1 << 16)
+def _completions(places: tuple[_Place, ...], rest: tuple[int, ...]) -> dict[tuple[int, ...], int]:
+    """The same of the blocks from one on inwards; layers of a network share most of it."""
+    if not places:
+        return {(): 1} if math.prod(rest) == 1 else {}
+    counts: dict[tuple[int, ...], int] = {}
+    for factors in _factors_at(places[0], rest):
+        left = tuple(r // f for r, f in zip(rest, factors, strict=True))
+        used = (math.prod(factors),) if places[0].is_axis else ()
+        for axes, count in _completions(places[1:], left).items():
+            counts[used + axes] = counts.get(used + axes, 0) + count
+    return counts
 
 
 def count_tilings(space: MapSpace) -> int:
     """Number of tilings within the fan-outs, capacities aside."""
-    limits = [block.limit for block in space.blocks if block.axis]
+    limits = [block.limit for block in space.blocks if block.axis and block.limit > 1]
     totals: dict[tuple[int, ...], int] = {(1,) * len(limits): 1}
     for group in space.groups:
-        merged: dict[tuple[int, ...], int] = {}
-        for (left, a), (right, b) in product(totals.items(), completions(space, group).items()):
-            axes = tuple(x * y for x, y in zip(left, right, strict=True))
-            if all(used <= limit for used, limit in zip(axes, limits, strict=True)):
-                merged[axes] = merged.get(axes, 0) + a * b
-        totals = merged
+        found = completions(space, group)
+        if len(found) == 1 and math.prod(*found) == 1:  # off all axes
+            (times,) = found.values()
+            totals = {axes: count * times for axes, count in totals.items()}
+        else:
+            totals = _join(totals, found, limits)
     return sum(totals.values())
+
+
+def _join(
+    totals: dict[tuple[int, ...], int], found: dict[tuple[int, ...], int], limits: list[int]
+) -> dict[tuple[int, ...], int]:
+    """Tilings of two sets of dims together, by the factors they use of each axis."""
+    joined: dict[tuple[int, ...], int] = {}
+    for left, a in totals.items():
+        room = [limit // used for limit, used in zip(limits, left, strict=True)]
+        for right, b in found.items():
+            if all(map(le, right, room)):
+                axes = tuple(map(mul, left, right))
+                joined[axes] = joined.get(axes, 0) + a * b
+    return joined
 
 
 def count_orders(space: MapSpace) -> int:

@@ -65,11 +65,12 @@ class Task:
     max_steps: int = MAX_STEPS
     max_cycles: int | None = None
 
-    def key(self) -> str:
-        """The same for tasks of the same result."""
+    def key(self, target_key: str | None = None) -> str:
+        """The same for tasks of the same result; ``target_key`` is that of the target, if known."""
         problem = Problem.of(self.layer, self.precision)
-        rest = (self.target, self.model, self.objective, self.max_steps, self.max_cycles)
-        return cache.cache_key(RULES_VERSION, problem, *rest)
+        target = target_key or cache.cache_key(self.target)
+        rest = (self.model, self.objective, self.max_steps, self.max_cycles)
+        return cache.cache_key(RULES_VERSION, problem, target, *rest)
 
 
 def schedule_network(
@@ -151,7 +152,9 @@ def search_all(
     """
     if budget_seconds is not None:
         tasks = [replace(task, max_steps=_NO_LIMIT) for task in tasks]
-    keys = [task.key() for task in tasks]
+    targets = {id(task.target): task.target for task in tasks}
+    target_keys = {name: cache.cache_key(target) for name, target in targets.items()}
+    keys = [task.key(target_keys[id(task.target)]) for task in tasks]
     needed = set(keys[:required])
     distinct = dict(zip(reversed(keys), reversed(tasks), strict=True))
     distinct = {key: distinct[key] for key in dict.fromkeys(keys)}  # the first of equal ones counts

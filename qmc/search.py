@@ -51,7 +51,7 @@ MAX_STEPS = 1 << 26
 #: A first best comes from climbs: random mappings, and random changes to the best of them. Many
 #: short climbs from different mappings end far lower than a long one.
 _CLIMBS = 4
-_SAMPLES = 512
+_SAMPLES = 128
 _CHANGES = 1 << 12
 #: Tilings below which that is not worth its time, and above which it is worth sixteen times more.
 _SMALL_SPACE, _LARGE_SPACE = 1 << 12, 1 << 24

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
@@ -31,14 +32,18 @@ from qmc.lattice import (
     reuse,
     tile_volumes,
 )
-from qmc.mapspace import DIMS, MapSpace, loopable_dims
+from qmc.layer import Operand
+from qmc.mapspace import DIMS, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import TIE, Choices
 from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
 from qmc.relaxation import LANES, relax
-from qmc.spatial_choices import Spread
+from qmc.spatial_choices import Spread, count_degrees, count_pairs
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
 _LIMITS = (1.01, 1.03, 1.1, 1.3, 2.0, 4.0, np.inf)
+#: Bytes of tables; pairs of spreads along x and along y of a fan-out; spreads over all fan-outs
+#: times sets of memories that keep an operand: beyond these, other methods are better.
+_LARGEST_TABLES, _MOST_PAIRS, _MOST_WAYS = 800 << 20, 50_000, 1 << 19
 #: Priced levels between two looks at the clock.
 _SLICE = 1 << 16
 #: Batches of relaxed candidates that count as many steps of a search as this.
@@ -99,6 +104,14 @@ class LatticeSearch:
     winner: int | None = None
     stats: dict[str, object] = field(default_factory=dict)
 
+    def cut(self) -> dict[str, int]:
+        """Candidates that were ruled out by what must move at least, and by the relaxed problem."""
+        total = len(self.found.picked) * len(self.space.keeps)
+        return {
+            "least traffic": total - len(self.relaxed),
+            "relaxed problem": len(self.relaxed) - len(self.descended),
+        }
+
     def spend(self, steps: int) -> None:
         """Take some of the steps.
 
@@ -108,6 +121,19 @@ class LatticeSearch:
         self.steps -= steps
         if self.steps < 0 or (self.deadline is not None and time.monotonic() >= self.deadline):
             raise _OutOfStepsError
+
+
+def is_practical(space: MapSpace) -> bool:
+    """Whether the tables of a map space are small enough, some 800 MB at most."""
+    levels = range(len(space.target.memories))
+    nodes = prod(len(divisors(bound)) for bound in space.bounds)
+    if nodes * LANES * 8 * (8 * len(levels) + 8) > _LARGEST_TABLES:
+        return False
+    if max(count_pairs(space, level) for level in levels) > _MOST_PAIRS:
+        return False
+    picked = prod(count_degrees(space, level) for level in levels)
+    sets = max(2 ** sum(x not in m.keep | m.bypass for m in space.target.memories) for x in Operand)
+    return picked * sets <= _MOST_WAYS
 
 
 def prepare(

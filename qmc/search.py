@@ -1,8 +1,9 @@
 """Exact search: the best mapping of a layer in its whole map space, with a proof.
 
-The space is walked depth first with admissible bounds (:mod:`qmc.branch_and_bound`), one walk for
-each choice of what the memories keep. The result depends on the arguments alone, not on time,
-unless ``budget_seconds`` is given.
+Large spaces are searched by dynamic programming on the lattice of tiles
+(:mod:`qmc.lattice_search`). Small ones, and those too wide for its tables, are walked depth first
+with admissible bounds (:mod:`qmc.branch_and_bound`), one walk for each choice of what the memories
+keep. The result depends on the arguments alone, not on time, unless ``budget_seconds`` is given.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
+from qmc import lattice_search
 from qmc.branch_and_bound import (
     BY_BANDWIDTH,
     BY_COMPUTE,
@@ -147,19 +150,19 @@ def search(
     limit = np.inf if max_cycles is None else float(max_cycles)
     key, tilings = OBJECTIVE_KEYS[objective], count_tilings(walked)
     request = _Request(key, limit, max_steps, deadline, tilings)
-    walks: list[_Walk] = []
-    for keep in space.keeps:
-        problem = build_problem(walked.layer, precision, target, keep, rules)
-        best = walks[-1].state["best"] if walks else None
-        walks.append(_walk(walked, choices, keep, problem, request, best))
-    winner = _winner(walks)
-    if winner is not None:
-        mapping = best_mapping(walked, winner.state, winner.keep)
+    found = None
+    if tilings > _SMALL_SPACE and lattice_search.is_practical(walked):
+        found = _by_lattice(walked, precision, rules, choices, request)
+    if found is None or (found.keep is None and not found.exhausted):
+        bound = 0.0 if found is None else found.lower_bound
+        found = _by_walks(walked, precision, rules, choices, request, bound)
+    if found.keep is not None:
+        mapping = best_mapping(walked, found.state, found.keep)
         if walked.layer is not layer:
             mapping = in_rows(mapping, layer, target)
         cost = rules.evaluate(layer, precision, target, mapping)
         value = objective_value(cost, objective)
-        check_agreement(layer, float(winner.state["best"][0]), value)
+        check_agreement(layer, float(found.state["best"][0]), value)
     elif max_cycles is None:
         raise explain(space, precision, rules)
     else:  # a budget may have ended before the limit was met
@@ -170,10 +173,101 @@ def search(
         )
         mapping, cost = _within(fastest, max_cycles, layer, target)
         value = objective_value(cost, objective)
-    seconds = time.monotonic() - started
-    size = tilings * count_orders(space) * len(space.keeps)
-    certificate = _certificate(size, walks, value, seconds)
-    return SearchResult(mapping, cost, replace(certificate, max_cycles=max_cycles))
+    certificate = Certificate(
+        space=tilings * count_orders(space) * len(space.keeps),
+        evaluated=found.evaluated,
+        pruned=found.pruned,
+        lower_bound=value if found.exhausted else min(found.lower_bound, value),
+        best=value,
+        proved=found.exhausted,
+        seconds=time.monotonic() - started,
+        visited=found.visited,
+        keep_choices=len(space.keeps),
+        keep_choices_cut=found.keep_choices_cut,
+        max_cycles=max_cycles,
+    )
+    return SearchResult(mapping, cost, certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search of the space ends with.
+
+    Attributes:
+        state: holds the best mapping. keep: what its memories keep; None without any mapping.
+        exhausted: whether nothing better is left; if not, ``lower_bound`` holds for the rest.
+        evaluated, visited, pruned, keep_choices_cut: as in the certificate.
+    """
+
+    state: State
+    keep: tuple[Keep, ...] | None
+    exhausted: bool
+    lower_bound: float
+    evaluated: int
+    visited: int
+    pruned: dict[str, int]
+    keep_choices_cut: int
+
+
+def _by_lattice(
+    space: MapSpace,
+    precision: Precision,
+    rules: AnalyticalModel,
+    choices: Choices,
+    request: _Request,
+) -> _Found:
+    """Search by the lattice of tiles (:mod:`qmc.lattice_search`)."""
+
+    @cache
+    def problem_of(keep: int) -> Problem:
+        return build_problem(space.layer, precision, space.target, space.keeps[keep], rules)
+
+    state = new_state(space)
+    state["most_cycles"] = request.max_cycles
+    searched = lattice_search.prepare(
+        *(space, choices, problem_of, request.objective, request.max_steps, request.deadline)
+    )
+    exhausted, bound = lattice_search.run(searched, state)
+    cut = searched.cut()
+    return _Found(
+        state=state,
+        keep=None if searched.winner is None else space.keeps[searched.winner],
+        exhausted=exhausted,
+        lower_bound=bound,
+        evaluated=int(state["counts"][PRICED]),
+        visited=int(state["counts"][VISITED]),
+        pruned=cut | {name: int(state["counts"][index]) for name, index in _REASONS.items()},
+        keep_choices_cut=len(space.keeps) - len({keep for _, keep in searched.relaxed}),
+    )
+
+
+def _by_walks(
+    space: MapSpace,
+    precision: Precision,
+    rules: AnalyticalModel,
+    choices: Choices,
+    request: _Request,
+    lower_bound: float,
+) -> _Found:
+    """Search by one walk for each keep choice; ``lower_bound`` is known to hold already."""
+    walks: list[_Walk] = []
+    for keep in space.keeps:
+        problem = build_problem(space.layer, precision, space.target, keep, rules)
+        best = walks[-1].state["best"] if walks else None
+        walks.append(_walk(space, choices, keep, problem, request, best))
+    winner = _winner(walks)
+    counts = sum(walk.state["counts"] for walk in walks)
+    left = [walk.bound for walk in walks if not walk.exhausted]
+    return _Found(
+        state=walks[0].state if winner is None else winner.state,
+        keep=None if winner is None else winner.keep,
+        exhausted=not left,
+        lower_bound=max(lower_bound, min(left, default=np.inf)),
+        evaluated=int(counts[PRICED]),
+        visited=int(counts[VISITED]),
+        pruned={name: int(counts[index]) for name, index in _REASONS.items()},
+        keep_choices_cut=sum(walk.cut for walk in walks),
+    )
 
 
 def _within(
@@ -312,24 +406,6 @@ def check_agreement(layer: Layer, found: float, priced: float) -> None:
     """Assert that the compiled kernel and the model agree up to the order of additions."""
     agree = abs(found - priced) <= _ROUNDING * abs(priced)
     assert agree, f"{layer.name}: the search found {found!r}, the model says {priced!r}"
-
-
-def _certificate(size: int, walks: list[_Walk], best: float, seconds: float) -> Certificate:
-    counts = sum(walk.state["counts"] for walk in walks)
-    proved = all(walk.exhausted for walk in walks)
-    open_bounds = [min(walk.bound, best) for walk in walks if not walk.exhausted]
-    return Certificate(
-        space=size,
-        evaluated=int(counts[PRICED]),
-        pruned={reason: int(counts[index]) for reason, index in _REASONS.items()},
-        lower_bound=best if proved else min(open_bounds),
-        best=best,
-        proved=proved,
-        seconds=seconds,
-        visited=int(counts[VISITED]),
-        keep_choices=len(walks),
-        keep_choices_cut=sum(walk.cut for walk in walks),
-    )
 
 
 def count_fitting(layer: Layer, precision: Precision, target: Target) -> int:

@@ -37,6 +37,16 @@ class Spread:
     factors: Ints
 
 
+def count_pairs(space: MapSpace, level: int) -> int:
+    """Spreads along x times those along y of one fan-out."""
+    return prod(len(_along(space, b)) for b in space.blocks if b.level == level and b.axis)
+
+
+def count_degrees(space: MapSpace, level: int) -> int:
+    """Number of :func:`spreads`."""
+    return len(spreads(space, level))
+
+
 def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:
     """Every spread over the fan-out of a memory, most instances first."""
     x, y = (block for block in space.blocks if block.level == level and block.axis)

@@ -171,7 +171,8 @@ def search(
         mapping, cost = _within(fastest, max_cycles, layer, target)
         value = objective_value(cost, objective)
     seconds = time.monotonic() - started
-    size = tilings * count_orders(space) * len(space.keeps)
+    whole = tilings if walked.layer is layer else count_tilings(space)
+    size = whole * count_orders(space) * len(space.keeps)
     certificate = _certificate(size, walks, value, seconds)
     return SearchResult(mapping, cost, replace(certificate, max_cycles=max_cycles))
 

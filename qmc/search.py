@@ -173,8 +173,9 @@ def search(
         )
         mapping, cost = _within(fastest, max_cycles, layer, target)
         value = objective_value(cost, objective)
+    whole = tilings if walked.layer is layer else count_tilings(space)
     certificate = Certificate(
-        space=tilings * count_orders(space) * len(space.keeps),
+        space=whole * count_orders(space) * len(space.keeps),
         evaluated=found.evaluated,
         pruned=found.pruned,
         lower_bound=value if found.exhausted else min(found.lower_bound, value),
@@ -428,6 +429,9 @@ def compile_kernels() -> None:
     target = _one_memory_machine()
     layer = Layer("smallest", Op.CONV, ("input",), "output", LoopBounds(K=2))
     search(layer, Precision(), target, AnalyticalModel())
+    space = map_space(layer, target)
+    request = _Request(OBJECTIVE_KEYS[Objective.EDP], np.inf, MAX_STEPS, None, 1)
+    _by_lattice(space, Precision(), AnalyticalModel(), build_choices(space), request)
 
 
 def _one_memory_machine() -> Target:

@@ -76,14 +76,16 @@ def _one(found: SearchResult, cost: Cost, objective: Objective) -> Json:
     }
 
 
-def comparison(data: Json, objective: Objective) -> str:
-    """The ratios in words: ``EDP is x1.80 better than weight-stationary``; empty without any."""
+def comparison(data: Json, objective: Objective, proved: bool) -> str:
+    """The ratios in words: ``EDP ×1.80 better than weight-stationary``; empty without any.
+
+    A dataflow can only be better than a ``proved`` mapping where the target rules it out.
+    """
+    why = " (ruled out by the target)" if proved else ""
     found = {flow: entry["times"] for flow, entry in data.items() if entry is not None}
     better = [f"×{times:.3g} better than {flow}" for flow, times in found.items() if times > 1]
     worse = [
-        f"×{1 / times:.3g} worse than {flow} (ruled out by the target)"
-        for flow, times in found.items()
-        if times < 1
+        f"×{1 / times:.3g} worse than {flow}{why}" for flow, times in found.items() if times < 1
     ]
     words = ", ".join([*better, *worse])
     return f"{_NAMES[objective]} {words}" if words else ""

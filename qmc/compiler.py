@@ -35,7 +35,7 @@ from qmc.calibrate import calibrate
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.cost_models.analytical import AnalyticalModel
-from qmc.cost_models.calibrated_model import load_calibration
+from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError
 from qmc.evaluation import Accuracy, measure
@@ -184,6 +184,11 @@ def load_data(options: Options, network: Network) -> Data:
     return Data(preprocess, load(options.calib, Use.CALIB), load(options.eval, Use.EVAL))
 
 
+def _search_model(options: Options) -> AnalyticalModel | CalibratedModel:
+    """What prices mappings."""
+    return load_calibration(options.cost_model) if options.cost_model else AnalyticalModel()
+
+
 def price_network(
     options: Options, network: Network, scheme: Scheme, target: Target, tick: Tick
 ) -> tuple[Priced, ...]:
@@ -193,9 +198,8 @@ def price_network(
         NoMappingError: a layer does not fit the machine.
         CostModelError: the file of a calibrated cost model is not one for this machine.
     """
-    calibration = options.cost_model and load_calibration(options.cost_model)
     settings = SearchSettings(
-        model=calibration or AnalyticalModel(),
+        model=_search_model(options),
         objective=options.optimize,
         mapper=options.mapper,
         seed=options.seed,
@@ -256,7 +260,7 @@ def build_report(
         "versions": report.versions(),
         "seed": options.seed,
         "notes": list(scheme.notes),
-        "provenance": report.PROVENANCE,
+        "provenance": report.provenance(_search_model(options)),
     }
 
 

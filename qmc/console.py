@@ -115,17 +115,18 @@ def print_mappings(report: Json, console: Console) -> None:
         edp = f"{network['edp_pj_cycles']:.2e}"
         table.add_row(Text("network"), edp, "", *cells, style="bold")
     console.print(table)
-    shown = [baseline for layer in searched for baseline in (layer.get("baselines") or {}).values()]
-    for note in baseline_notes([one for one in shown if one]):
+    for note in baseline_notes(searched):
         console.print(Text(note, style="dim"))
 
 
-def baseline_notes(baselines: list[Json]) -> list[str]:
+def baseline_notes(layers: list[Json]) -> list[str]:
     """What the marks in a table of dataflows mean, where there are any."""
     notes = []
+    baselines = [one for layer in layers for one in (layer.get("baselines") or {}).values() if one]
+    proved = all(layer["certificate"]["proved"] for layer in layers)
     if any(not one["proved"] for one in baselines):
         notes.append("? the best mapping found of the dataflow; a better one may exist")
-    if any(one["times"] < 0.995 for one in baselines):
+    if proved and any(one["times"] < 0.995 for one in baselines):
         limits = "the target's own loop constraints"
         notes.append(f"below ×1: {limits} rule out that dataflow's best mapping")
     return notes

@@ -45,7 +45,7 @@ def print_layer(entry: Json, console: Console) -> None:
         console.print(Text(entry["nest"]))
     if entry.get("baselines"):
         console.print(_baselines(entry))
-        for note in baseline_notes([one for one in entry["baselines"].values() if one]):
+        for note in baseline_notes([entry]):
             console.print(Text(note, style="dim"))
     if entry.get("what_helps"):
         _print_what_helps(entry, console)

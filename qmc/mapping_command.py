@@ -137,7 +137,7 @@ def map_model(work: Work, settings: SearchSettings, tick: Tick = no_tick) -> Jso
         "objective": objective.value,
         "versions": report.versions(),
         "seed": settings.seed,
-        "provenance": report.PROVENANCE,
+        "provenance": report.provenance(settings.model),
     }
 
 

@@ -58,6 +58,7 @@ def plan_text(
         "options": {
             "optimize": options.optimize.value,
             "mapper": options.mapper.value,
+            "cost_model": file_sha256(options.cost_model) if options.cost_model else None,
             "budget_seconds": options.budget_seconds,
             "max_latency": options.max_latency,
             "rounding": options.rounding.value,

@@ -49,8 +49,9 @@ class Priced:
     def entry(self, target: Target, objective: Objective) -> dict[str, Any]:
         """The layer's object in report.json."""
         baselines = baselines_data(self.baselines, self.cost, objective)
-        told = (verdict(self.layer, self.cost, self.at_8_bits), comparison(baselines, objective))
-        words = "; ".join(filter(None, told))
+        proved = isinstance(self.result, SearchResult) and self.result.certificate.proved
+        against = comparison(baselines, objective, proved)
+        words = "; ".join(filter(None, (verdict(self.layer, self.cost, self.at_8_bits), against)))
         entry = layer_entry(self.layer, self.precision, self.result, target, words)
         return entry | {"baselines": baselines}
 

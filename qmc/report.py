@@ -13,7 +13,8 @@ from typing import Any
 
 import qmc
 from qmc.baselines import network_baselines
-from qmc.cost_models.base import Cost
+from qmc.cost_models.base import Cost, CostModel
+from qmc.cost_models.calibrated_model import CalibratedModel, Quantity
 from qmc.layer import Layer, Precision
 from qmc.layer_figures import accesses_data, cycles_by_bound
 from qmc.mapping import Mapping
@@ -32,6 +33,15 @@ PROVENANCE = {
     "ram_peak_bytes": "exact: the arena of the emitted program",
     "flash_bytes": "exact: packed weights and constants of the emitted program",
 }
+
+
+def provenance(model: CostModel) -> Dict[str, str]:
+    """What each group of numbers is when ``model`` prices the mappings."""
+    if not isinstance(model, CalibratedModel):
+        return PROVENANCE
+    corrected = "cycles" if model.quantity is Quantity.CYCLES else "energy"
+    told = "modelled: analytical model of the target, corrected by measurements"
+    return PROVENANCE | {corrected: told}
 
 
 def layer_entry(

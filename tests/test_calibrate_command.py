@@ -209,6 +209,7 @@ def test_map_uses_the_scale_and_keeps_the_proof(tmp_path: Path) -> None:
     data = calibrate_target("cortex-m7", scaled_csv(tmp_path / "m.csv", 4), None, "cycles")
     entry = map_with(Path(data["file"]))
     assert entry["certificate"]["proved"]
+    assert entry["certificate"]["gap"] == 0.0
     assert entry["cycles"] == pytest.approx(2.5 * modelled(LAYER, "w8a8")[1], abs=1)
 
 

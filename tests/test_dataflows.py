@@ -241,9 +241,10 @@ def test_network_baselines_multiply_sums_and_count_missing_layers() -> None:
 
 def test_comparison_in_words_names_better_and_worse() -> None:
     data = {"row-stationary": {"times": 0.5}, "weight-stationary": {"times": 1.804}}
-    words = comparison(data | {"output-stationary": None}, Objective.EDP)
+    words = comparison(data | {"output-stationary": None}, Objective.EDP, proved=True)
     assert words == (
         "EDP ×1.8 better than weight-stationary, "
         "×2 worse than row-stationary (ruled out by the target)"
     )
-    assert comparison({}, Objective.ENERGY) == ""
+    assert "ruled out" not in comparison(data, Objective.EDP, proved=False)
+    assert comparison({}, Objective.ENERGY, proved=True) == ""

@@ -95,8 +95,9 @@ class Candidates:
         """(keep choices,) lower bounds of both keys of one spread."""
 
         def total(currency: Currency) -> Floats:
-            parts = [currency.least[x][self.held[x], spread] for x in range(3)]
-            return parts[0] + parts[1] + parts[2]
+            w, i, o = (currency.least[x][self.held[x], spread] for x in range(3))
+            whole: Floats = w + i + o
+            return whole
 
         cycles = np.full(self.held.shape[1], self.cycles[spread])
         for port in self.ports:

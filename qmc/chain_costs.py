@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qmc.cost_models.words import packed_words
 from qmc.nest_records import FILL, READ, UPDATE, Floats, Ints, Problem
 from qmc.targets.target import MemoryLevel
 
@@ -38,11 +39,8 @@ class Degrees:
     @property
     def parallel(self) -> Floats:
         """(spreads,) multiply-accumulate units that work."""
-        return self.instances.prod(axis=1)
-
-    def take(self, chosen: Sequence[int] | NDArray[np.int64]) -> Degrees:
-        """Some of the spreads."""
-        return Degrees(self.shared[chosen], self.copies[chosen], self.instances[chosen])
+        working: Floats = self.instances.prod(axis=1)
+        return working
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,8 @@ def port_units(
     Args:
         problem: the layer on the machine.
         degrees: the spreads.
-        level: the memory. port: 0 read, 1 write (fills and updates).
+        level: the memory.
+        port: 0 read, 1 write (fills and updates).
         packed: (levels, 4) words that an element of W, I, finished O, partial O takes.
     """
     count = int(problem["levels"])
@@ -198,14 +197,11 @@ def _product(degrees: Floats, operand: int, outer: int, inner: int) -> Floats:
     return result
 
 
-def words_of_tiles(
-    memories: tuple[MemoryLevel, ...], volumes: Ints, stored: Ints
-) -> Ints:
+def words_of_tiles(memories: tuple[MemoryLevel, ...], volumes: Ints, stored: Ints) -> Ints:
     """(levels, 4, nodes) words that tiles of W, I, finished O and partial O take in each memory."""
-    from qmc.cost_models.words import packed_words
-
     table = np.empty((len(memories), 4, volumes.shape[1]), np.int64)
     for level, memory in enumerate(memories):
         for row, operand in enumerate((0, 1, _O, _O)):
-            table[level, row] = packed_words(volumes[operand], int(stored[level, row]), memory)  # type: ignore[call-overload, arg-type]
+            elements: Any = volumes[operand]  # the rule is the same for arrays
+            table[level, row] = packed_words(elements, int(stored[level, row]), memory)
     return table

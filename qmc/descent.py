@@ -9,9 +9,12 @@ at least is looked up in the tables of :mod:`qmc.relaxation`. Compiled.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from qmc.branch_and_bound import (
+    BY_BANDWIDTH,
     BY_COMPUTE,
     BY_ENERGY,
     EDP,
@@ -31,12 +34,14 @@ from qmc.nest_kernel import (
     MAX_LEVELS,
     Floats,
     G,
+    I,
     Ints,
     K,
     Nest,
     O,
     Problem,
     close_level,
+    W,
     port_cycles,
     push_loops,
 )
@@ -85,172 +90,159 @@ PLACE = np.dtype(
     align=True,
 )
 
+#: One element of a structured array.
+Plan = Any
+Place = Any
 
-@compiled
-def descend(
-    problem: Problem,
-    choices: Choices,
-    plan: np.ndarray,
-    nest: Nest,
-    state: State,
-    place: np.ndarray,
-    objective: int,
-    subs: Ints,
-    sub_counts: Ints,
-    stride: Ints,
-    reuse: Floats,
-    arriving: Floats,
-    factors: Ints,
-    before: Floats,
-    after: Floats,
-    steps: int,
-) -> bool:
-    """Go on for at most ``steps`` priced levels; True when nothing is left.
 
-    Args:
-        problem, choices, nest, state, objective: as in :mod:`qmc.branch_and_bound`; ``state.depth``
-            is the level.
-        plan, place: elements of ``PLAN`` and ``PLACE``.
-        subs, sub_counts, stride: of the lattice.
-        reuse: (rows, nodes). arriving: the same times the extent of K.
+class Tiles(NamedTuple):
+    """The lattice of tiles and what the relaxed problem costs on it.
+
+    Attributes:
+        subs, sub_counts, stride, radix: see :class:`qmc.lattice.Lattice`.
+        reuse: (rows, nodes) elements arriving. sliding: the same times the extent of K.
         factors: (ways, 2, 8) extents along x and y of every way to spread.
         before, after: see :func:`qmc.relaxation.relax`.
-        steps: limit.
     """
-    done = 0
-    levels = problem.levels
+
+    subs: Ints
+    sub_counts: Ints
+    stride: Ints
+    radix: Ints
+    reuse: Floats
+    sliding: Floats
+    factors: Ints
+    before: Floats
+    after: Floats
+
+
+class Descent(NamedTuple):
+    """One descent: ``problem`` to ``state`` as in :mod:`qmc.branch_and_bound`, and the above.
+
+    ``state.depth`` is the level it stands at.
+    """
+
+    problem: Problem
+    choices: Choices
+    nest: Nest
+    state: State
+    objective: int
+    plan: Plan
+    place: Place
+    tiles: Tiles
+
+
+@compiled
+def start(d: Descent) -> None:
+    """Stand before the outermost loops."""
+    d.state.depth = 0
+    for dim in range(8):
+        d.place.tile[0, dim] = d.tiles.radix[dim] - 1
+    _enter(d, 0)
+
+
+@compiled
+def descend(d: Descent, steps: int) -> bool:
+    """Go on until some ``steps`` more levels are priced; True when nothing is left."""
+    place, state = d.place, d.state
+    limit = state.counts[VISITED] + steps
     while state.depth >= 0:
         level = state.depth
         if place.order[level] >= 0:
-            if _next_order(choices, nest, state, place, level):
-                done += 1
-                if _close(problem, plan, nest, state, place, objective, stride, reuse, after, level):
-                    if level + 1 == levels:
-                        keep_if_best(problem, nest, state, objective)
-                        place.room[level] = min(
-                            place.room[level], _room(problem, plan, nest, state, place, objective, level)
-                        )
-                    else:
-                        state.depth += 1
-                        _enter(
-                            problem, plan, nest, state, place, objective, stride, reuse, after, level + 1
-                        )
-                if done >= steps:
-                    return False
-                continue
-            place.order[level] = -1
-        if place.way[level] >= 0:
-            if _next_way(choices, plan, nest, place, factors, level):
+            if not _next_order(d, level):
+                place.order[level] = -1
+            elif _close(d, level):
+                _go_inside(d, level)
+        elif place.way[level] >= 0:
+            if _next_way(d, level):
                 place.order[level] = 0
-                continue
-            place.way[level] = -1
-        if _next_block(choices, plan, nest, place, subs, sub_counts, stride, arriving, before, level):
-            place.way[level] = plan.ways[level]
-            continue
-        state.depth -= 1
-        if level > 0:
-            place.room[level - 1] = min(
-                place.room[level - 1], _room(problem, plan, nest, state, place, objective, level - 1)
-            )
+            else:
+                place.way[level] = -1
+        elif _next_block(d, level):
+            place.way[level] = d.plan.ways[level]
+        else:
+            state.depth -= 1
+            if level > 0:
+                _shrink_room(d, level - 1)
+        if state.counts[VISITED] >= limit:
+            return state.depth < 0
     return True
 
 
 @compiled
-def start(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    state: State,
-    place: np.ndarray,
-    objective: int,
-    stride: Ints,
-    reuse: Floats,
-    radix: Ints,
-    after: Floats,
-) -> None:
-    """Stand before the outermost loops."""
-    state.depth = 0
-    for dim in range(8):
-        place.tile[0, dim] = radix[dim] - 1
-    _enter(problem, plan, nest, state, place, objective, stride, reuse, after, 0)
+def _go_inside(d: Descent, level: int) -> None:
+    """Go to the next level inside; below the innermost one a mapping is complete."""
+    if level + 1 < d.problem.levels:
+        d.state.depth += 1
+        _enter(d, level + 1)
+        return
+    keep_if_best(d.problem, d.nest, d.state, d.objective)
+    _shrink_room(d, level)
 
 
 @compiled
-def _enter(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    state: State,
-    place: np.ndarray,
-    objective: int,
-    stride: Ints,
-    reuse: Floats,
-    after: Floats,
-    level: int,
-) -> None:
+def _shrink_room(d: Descent, level: int) -> None:
+    """Take a new best mapping into account."""
+    d.place.room[level] = min(d.place.room[level], _room(d, level))
+
+
+@compiled
+def _enter(d: Descent, level: int) -> None:
     """Stand before the loops of ``level``; all outside it is priced."""
-    node = 0
+    place, plan = d.place, d.plan
+    node = _node(d, level)
     for dim in range(8):
-        node += stride[dim] * place.tile[level, dim]
         place.counter[level, dim] = 0
     place.counter[level, 7] = -1
     place.way[level] = -1
     place.order[level] = -1
     place.ends[level, 0] = 0.0
     for operand in range(3):
-        run = _open_run(problem, nest, operand, level)
-        ends = plan.pays[0, level, operand] * reuse[plan.rows[level, operand], node] / run
-        place.ends[level, operand + 1] = ends
-    # Inputs slide, so what arrives depends on the tile below the loops; K is all that they outlast.
-    place.ends[level, 2] = plan.pays[0, level, 1] / _open_run(problem, nest, 1, level)
-    place.ends[level, 2] /= nest.tile[level, K]
-    place.cycles[level] = _least_cycles(problem, plan, nest, reuse, after, level, node)
-    place.room[level] = _room(problem, plan, nest, state, place, objective, level)
+        run = _open_run(d.problem, d.nest, operand, level)
+        arriving = d.tiles.reuse[plan.rows[level, operand], node]
+        if operand == I:
+            # Windows slide, so what arrives depends on the tile below; K is all that it outlasts.
+            arriving = 1.0 / d.nest.tile[level, K]
+        place.ends[level, operand + 1] = plan.pays[0, level, operand] * arriving / run
+    place.cycles[level] = _least_cycles(d, level, node)
+    place.room[level] = _room(d, level)
 
 
 @compiled
-def _least_cycles(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    reuse: Floats,
-    after: Floats,
-    level: int,
-    node: int,
-) -> float:
+def _node(d: Descent, level: int) -> int:
+    """Number of the tile of a level."""
+    node = 0
+    for dim in range(8):
+        node += d.tiles.stride[dim] * d.place.tile[level, dim]
+    return node
+
+
+@compiled
+def _least_cycles(d: Descent, level: int, node: int) -> float:
     """Cycles of the arithmetic and of every port, what is still to be moved included."""
-    cycles = max(plan.compute, float(port_cycles(problem, nest, level)))
-    for index in range(plan.port_count):
+    cycles = max(d.plan.compute, float(port_cycles(d.problem, d.nest, level)))
+    for index in range(d.plan.port_count):
         lane = index + 1
-        memory, port = plan.ports[index, 0], plan.ports[index, 1]
-        busy = 0.0
+        memory, port = d.plan.ports[index, 0], d.plan.ports[index, 1]
+        busy = _known(d, level, lane) + _rest(d, level, node, lane)
         if memory < level:
-            busy = nest.port_words[level, memory, port] / problem.bandwidth[memory, port]
-        busy += _known(problem, plan, nest, level, lane)
-        busy += _rest(problem, plan, nest, reuse, after, level, node, lane)
+            words = d.nest.port_words[level, memory, port]
+            busy += words / d.problem.bandwidth[memory, port]
         cycles = max(cycles, np.ceil(busy * (1 - 4 * TIE)))
     return cycles
 
 
 @compiled
-def _rest(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    reuse: Floats,
-    after: Floats,
-    level: int,
-    node: int,
-    lane: int,
-) -> float:
+def _rest(d: Descent, level: int, node: int, lane: int) -> float:
     """Least cost of the loops from ``level`` inwards, constants aside."""
-    rest = after[level, 0, node, lane]
+    after = d.tiles.after[level]
+    rest = after[0, node, lane]
     for operand in range(3):
-        table = after[level, operand + 1, node, lane]
-        if table < rest:
-            run = _open_run(problem, nest, operand, level)
-            ends = plan.pays[lane, level, operand] * reuse[plan.rows[level, operand], node] / run
-            rest = min(rest, table + ends)
+        if after[operand + 1, node, lane] < rest:
+            run = _open_run(d.problem, d.nest, operand, level)
+            arriving = d.tiles.reuse[d.plan.rows[level, operand], node]
+            ends = d.plan.pays[lane, level, operand] * arriving / run
+            rest = min(rest, after[operand + 1, node, lane] + ends)
     return rest
 
 
@@ -266,44 +258,35 @@ def _open_run(problem: Problem, nest: Nest, operand: int, level: int) -> float:
 
 
 @compiled
-def _room(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    state: State,
-    place: np.ndarray,
-    objective: int,
-    level: int,
-) -> float:
+def _room(d: Descent, level: int) -> float:
     """Most that the loops from ``level`` inwards may cost for the mapping to be the best."""
-    cycles = place.cycles[level]
-    known = nest.energy[level] + problem.mac_pj + _known(problem, plan, nest, level, 0)
-    known += plan.idle * cycles
-    if cycles > state.most_cycles:
+    cycles, best = d.place.cycles[level], d.state.best
+    known = d.nest.energy[level] + d.problem.mac_pj + _known(d, level, 0) + d.plan.idle * cycles
+    if cycles > d.state.most_cycles:
         return -np.inf
-    if objective != LATENCY:
-        slack = 1 + 2 * TIE if cycles < state.best[1] else 1.0
-        limit = state.best[0] * slack
-        return (limit / cycles if objective == EDP else limit) - known
-    if cycles > state.best[0]:
+    if d.objective != LATENCY:
+        slack = 1 + 2 * TIE if cycles < best[1] else 1.0
+        limit = best[0] * slack
+        return (limit / cycles if d.objective == EDP else limit) - known
+    if cycles > best[0]:
         return -np.inf
-    return state.best[1] - known if cycles == state.best[0] else np.inf
+    return best[1] - known if cycles == best[0] else np.inf
 
 
 @compiled
-def _known(problem: Problem, plan: np.ndarray, nest: Nest, level: int, lane: int) -> float:
+def _known(d: Descent, level: int, lane: int) -> float:
     """What is certain of the exchanges not yet priced when the loops outside are chosen.
 
     The memories that hold the tile are filled, and constants.
     """
-    known = plan.later[lane, level]
+    known = d.plan.later[lane, level]
     for operand in range(3):
-        outer = problem.holder[level, operand]
-        if outer > 0 and plan.fills[lane, outer, operand] > 0:
-            arriving = float(nest.served[outer, operand])
-            if operand == O and problem.first_fill_counted == 0:
-                arriving -= _distinct(problem, nest, outer)
-            known += arriving * nest.instances[outer] * plan.fills[lane, outer, operand]
+        outer = d.problem.holder[level, operand]
+        if outer > 0 and d.plan.fills[lane, outer, operand] > 0:
+            arriving = float(d.nest.served[outer, operand])
+            if operand == O and d.problem.first_fill_counted == 0:
+                arriving -= _distinct(d.problem, d.nest, outer)
+            known += arriving * d.nest.instances[outer] * d.plan.fills[lane, outer, operand]
     return known
 
 
@@ -321,95 +304,82 @@ def _distinct(problem: Problem, nest: Nest, level: int) -> float:
 
 
 @compiled
-def _next_block(
-    choices: Choices,
-    plan: np.ndarray,
-    nest: Nest,
-    place: np.ndarray,
-    subs: Ints,
-    sub_counts: Ints,
-    stride: Ints,
-    arriving: Floats,
-    before: Floats,
-    level: int,
-) -> bool:
+def _next_block(d: Descent, level: int) -> bool:
     """Go to the next tile below the loops in time of ``level`` that can win."""
-    lane = 0
-    slides = arriving[plan.rows[level, 1]]
-    room = place.room[level]
-    free = place.ends[level, 0]
-    weights, inputs, outputs = place.ends[level, 1], place.ends[level, 2], place.ends[level, 3]
+    tiles, before = d.tiles, d.tiles.before[level]
+    tile, counter = d.place.tile[level], d.place.counter[level]
+    sliding = tiles.sliding[d.plan.rows[level, I]]
+    room, ends = d.place.room[level], d.place.ends[level]
     node = 0
     for dim in range(8):
-        node += stride[dim] * subs[dim, place.tile[level, dim], max(0, place.counter[level, dim])]
+        node += tiles.stride[dim] * tiles.subs[dim, tile[dim], max(0, counter[dim])]
     while True:
         dim = 7
         while dim >= 0:
-            tile = place.tile[level, dim]
-            count = place.counter[level, dim]
-            if count >= 0:
-                node -= stride[dim] * subs[dim, tile, count]
-            count += 1
-            if count < sub_counts[dim, tile]:
-                place.counter[level, dim] = count
-                node += stride[dim] * subs[dim, tile, count]
+            count = counter[dim] + 1
+            if count > 0:
+                node -= tiles.stride[dim] * tiles.subs[dim, tile[dim], max(0, count - 1)]
+            if count < tiles.sub_counts[dim, tile[dim]]:
+                counter[dim] = count
+                node += tiles.stride[dim] * tiles.subs[dim, tile[dim], count]
                 break
-            place.counter[level, dim] = 0
+            counter[dim] = 0
             dim -= 1
         if dim < 0:
             return False
         if (
-            before[level, 0, node, lane] + free < room
-            or before[level, 1, node, lane] + weights < room
-            or before[level, 2, node, lane] + inputs * slides[node] < room
-            or before[level, 3, node, lane] + outputs < room
-        ) and _take_block(choices, nest, place, subs, level):
+            before[0, node, 0] < room
+            or before[W + 1, node, 0] + ends[W + 1] < room
+            or before[I + 1, node, 0] + ends[I + 1] * sliding[node] < room
+            or before[O + 1, node, 0] + ends[O + 1] < room
+        ) and _take_block(d, level):
             return True
 
 
 @compiled
-def _take_block(
-    choices: Choices, nest: Nest, place: np.ndarray, subs: Ints, level: int
-) -> bool:
+def _take_block(d: Descent, level: int) -> bool:
     """Set the loops in time; False when the machine's constraints forbid them."""
+    factors, choices = d.nest.factors[level, 0], d.choices
     for dim in range(8):
-        tile = place.tile[level, dim]
-        digit = subs[dim, tile, place.counter[level, dim]]
-        place.block[level, dim] = digit
-        nest.factors[level, 0, dim] = choices.divisors[dim, tile] // choices.divisors[dim, digit]
+        tile = d.place.tile[level, dim]
+        digit = d.tiles.subs[dim, tile, d.place.counter[level, dim]]
+        d.place.block[level, dim] = digit
+        factors[dim] = choices.divisors[dim, tile] // choices.divisors[dim, digit]
     for dim in range(8):
         own = choices.follow if dim == G else dim
-        extent = nest.factors[level, 0, dim]
+        extent = factors[dim]
         exact, most = choices.exact[level, 0, own], choices.maximum[level, 0, own]
         if dim == choices.follow or dim == G:
-            extent = nest.factors[level, 0, G] * nest.factors[level, 0, choices.follow]
+            extent = factors[G] * factors[choices.follow]
         if (exact > 0 and extent != exact) or (most > 0 and extent > most):
             return False
     return True
 
 
 @compiled
-def _next_way(
-    choices: Choices, plan: np.ndarray, nest: Nest, place: np.ndarray, factors: Ints, level: int
-) -> bool:
+def _next_way(d: Descent, level: int) -> bool:
     """Go to the next spread that divides the tile; ``place.way`` is the one to look at."""
-    while place.way[level] < plan.ways[level + 1]:
-        way = place.way[level]
-        place.way[level] += 1
-        fits = True
-        for dim in range(8):
-            along_x, along_y = factors[way, 0, dim], factors[way, 1, dim]
-            extent = choices.divisors[dim, place.block[level, dim]]
-            both = along_x * along_y
-            if extent % both != 0:
-                fits = False
-                break
-            nest.factors[level, 1, dim] = along_x
-            nest.factors[level, 2, dim] = along_y
-            place.tile[level + 1, dim] = _index_of(choices, dim, extent // both)
-        if fits:
+    while d.place.way[level] < d.plan.ways[level + 1]:
+        way = d.place.way[level]
+        d.place.way[level] += 1
+        if _take_way(d, level, way):
             return True
     return False
+
+
+@compiled
+def _take_way(d: Descent, level: int, way: int) -> bool:
+    """Set the loops in space; False when they do not divide the tile."""
+    for dim in range(8):
+        along_x, along_y = d.tiles.factors[way, 0, dim], d.tiles.factors[way, 1, dim]
+        extent = d.choices.divisors[dim, d.place.block[level, dim]]
+        if extent % (along_x * along_y) != 0:
+            return False
+        d.nest.factors[level, 1, dim] = along_x
+        d.nest.factors[level, 2, dim] = along_y
+        inside = extent // (along_x * along_y)
+        d.place.tile[level + 1, dim] = _index_of(d.choices, dim, inside)
+    return True
 
 
 @compiled
@@ -421,57 +391,52 @@ def _index_of(choices: Choices, dim: int, divisor: int) -> int:
 
 
 @compiled
-def _next_order(choices: Choices, nest: Nest, state: State, place: np.ndarray, level: int) -> bool:
+def _next_order(d: Descent, level: int) -> bool:
     """Take the next order of the loops in time; ``place.order`` is the one to look at."""
     looped = 0
     for dim in range(8):
-        if nest.factors[level, 0, dim] > 1:
+        if d.nest.factors[level, 0, dim] > 1:
             looped |= 1 << dim
-    at = place.order[level]
-    if at >= MAX_ORDERS or choices.order_lists[level, looped, at] < 0:
+    at = d.place.order[level]
+    if at >= MAX_ORDERS or d.choices.order_lists[level, looped, at] < 0:
         return False
-    chosen = choices.order_lists[level, looped, at]
+    chosen = d.choices.order_lists[level, looped, at]
     for position in range(8):
-        state.order[level, position] = choices.orders[level, chosen, position]
-    push_loops(nest, level, state.order[level])
-    place.order[level] += 1
+        d.state.order[level, position] = d.choices.orders[level, chosen, position]
+    push_loops(d.nest, level, d.state.order[level])
+    d.place.order[level] += 1
     return True
 
 
 @compiled
-def _close(
-    problem: Problem,
-    plan: np.ndarray,
-    nest: Nest,
-    state: State,
-    place: np.ndarray,
-    objective: int,
-    stride: Ints,
-    reuse: Floats,
-    after: Floats,
-    level: int,
-) -> bool:
+def _close(d: Descent, level: int) -> bool:
     """Price the level; False when it does not fit or the rest cannot win."""
-    state.counts[VISITED] += 1
-    inner = level + 1
-    if inner == problem.levels:
-        place.order[level] = MAX_ORDERS  # nothing stays below: the order does not matter
-    if not close_level(problem, nest, level):
-        state.counts[OVER_CAPACITY] += 1
+    inner, counts = level + 1, d.state.counts
+    counts[VISITED] += 1
+    if inner == d.problem.levels:
+        d.place.order[level] = MAX_ORDERS  # nothing stays below: the order does not matter
+    if not close_level(d.problem, d.nest, level):
+        counts[OVER_CAPACITY] += 1
         return False
-    if inner == problem.levels:
+    if inner == d.problem.levels:
         return True
-    node = 0
-    for dim in range(8):
-        node += stride[dim] * place.tile[inner, dim]
-    rest = _rest(problem, plan, nest, reuse, after, inner, node, 0)
-    energy = nest.energy[inner] + problem.mac_pj + _known(problem, plan, nest, inner, 0) + rest
-    cycles = _least_cycles(problem, plan, nest, reuse, after, inner, node)
-    if cycles > state.most_cycles:
-        state.counts[OVER_LIMIT] += 1
+    node = _node(d, inner)
+    energy = d.nest.energy[inner] + d.problem.mac_pj
+    energy += _known(d, inner, 0) + _rest(d, inner, node, 0)
+    cycles = _least_cycles(d, inner, node)
+    if cycles > d.state.most_cycles:
+        counts[OVER_LIMIT] += 1
         return False
-    first, second = keys(energy + plan.idle * cycles, cycles, objective)
-    if not can_win(first * (1 - TIE), second * (1 - TIE), state.best):
-        state.counts[BY_ENERGY if objective == ENERGY else BY_COMPUTE] += 1
+    first, second = keys(energy + d.plan.idle * cycles, cycles, d.objective)
+    if not can_win(first * (1 - TIE), second * (1 - TIE), d.state.best):
+        counts[_reason(d, cycles)] += 1
         return False
     return True
+
+
+@compiled
+def _reason(d: Descent, cycles: float) -> int:
+    """What the certificate counts a cut branch under."""
+    if d.objective == ENERGY:
+        return BY_ENERGY
+    return BY_COMPUTE if cycles <= d.plan.compute else BY_BANDWIDTH

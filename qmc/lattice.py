@@ -1,4 +1,4 @@
-"""The lattice of tiles of a layer: all tuples of divisors of its loop bounds, ordered by divisibility.
+"""The lattice of tiles of a layer: tuples of divisors of its loop bounds, by divisibility.
 
 A tile of any memory is a node. What a memory exchanges per multiply-accumulate depends on the node
 alone (:func:`reuse`), so the best chain of tiles, from the multiply-accumulate unit to the whole
@@ -58,7 +58,7 @@ class Lattice:
         return len(self.digits)
 
     def inside(self, factors: tuple[int, ...]) -> Ints:
-        """(nodes,) the node of every tile divided by ``factors``; -1 where they do not divide it."""
+        """(nodes,) node of every tile divided by ``factors``; -1 where they do not divide it."""
         whole = (self.extents % np.array(factors) == 0).all(axis=1)
         node = np.zeros(self.nodes, np.int64)
         for dim, factor in enumerate(factors):
@@ -129,10 +129,10 @@ def arriving_inputs(lattice: Lattice, problem: Problem, spread: Ints) -> Floats:
     """(nodes,) elements of I that arrive per multiply-accumulate, at least; see docs/cost-model.md.
 
     A node is a tile of several instances, ``spread`` (2, 8) their number along x and y by dim; each
-    gets its own part of the tile, but windows that start at the same place share. The window of an instance slides along
-    one side when the innermost loop that moves it steps; then only what the last position did not
-    cover arrives. Where all other loops step, at least as much as the cheapest of them brings. Of a
-    box with holes (stride above window) only what is used counts.
+    gets its own part of the tile, but windows that start at the same place share. The window of an
+    instance slides along one side when the innermost loop that moves it steps; then only what the
+    last position did not cover arrives. Where all other loops step, at least as much as the
+    cheapest of them brings. Of a box with holes (stride above window) only what is used counts.
     """
     window = lattice.window
     down, tall, right, wide = (int(v) for v in problem["window"])
@@ -190,7 +190,9 @@ class Window:
 def _window(bounds: tuple[int, ...], digits: Ints) -> Window:
     dims = [_AT[dim] for dim in _WINDOW]
     values = [np.array(divisors(bounds[dim])) for dim in dims]
-    primes = [np.array([_least_prime(bounds[dim] // v) for v in divisors(bounds[dim])]) for dim in dims]
+    primes = [
+        np.array([_least_prime(bounds[dim] // v) for v in divisors(bounds[dim])]) for dim in dims
+    ]
     radix = [len(v) for v in values]
     at = np.indices(radix).reshape(4, -1)
     return Window(
@@ -256,7 +258,8 @@ def _touched(stride: int, outputs: Floats, dilation: int, taps: Floats) -> Float
     """Rows that outputs and taps use: different sums stride*i + dilation*j."""
     common = gcd(stride, dilation)
     again = np.maximum(0, outputs - dilation // common) * np.maximum(0, taps - stride // common)
-    return outputs * taps - again
+    different: Floats = outputs * taps - again
+    return different
 
 
 def tile_volumes(lattice: Lattice, problem: Problem) -> Ints:

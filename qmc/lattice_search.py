@@ -23,7 +23,7 @@ import numpy as np
 from qmc.branch_and_bound import VISITED, State
 from qmc.candidates import FOREVER, Candidates, Currency, candidates
 from qmc.chain_costs import words_of_tiles
-from qmc.descent import PLACE, PLAN, descend, start
+from qmc.descent import PLACE, PLAN, Descent, Plan, Tiles, descend, start
 from qmc.lattice import (
     IRRELEVANT,
     Lattice,
@@ -36,7 +36,7 @@ from qmc.layer import Operand
 from qmc.mapspace import DIMS, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import TIE, Choices
 from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
-from qmc.relaxation import LANES, relax
+from qmc.relaxation import LANES, Grid, Lanes, Memories, Tables, relax
 from qmc.spatial_choices import Spread, count_degrees, count_pairs
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
@@ -67,10 +67,8 @@ class LatticeSearch:
         space, choices: as in :mod:`qmc.search`.
         problem_of: the problem under a keep choice.
         found: all candidates.
-        lattice: of the tiles. reuse, words, depth, looped, outer, channels: see
-            :func:`qmc.relaxation.relax`.
-        slides: whether windows overlap or leave holes.
-        chains, before, after: tables.
+        lattice, reuse: of the tiles. slides: whether windows overlap or leave holes.
+        memories, grid, tables: see :func:`qmc.relaxation.relax`.
         inside, seen: of spreads, by extents: nodes inside; inputs that arrive.
         through: see :func:`_through`.
         relaxed: lower bounds of the candidates relaxed so far.
@@ -85,15 +83,10 @@ class LatticeSearch:
     found: Candidates
     lattice: Lattice
     reuse: Floats
-    words: Ints
-    depth: Ints
-    looped: Ints
-    outer: Ints
-    channels: Floats
     slides: bool
-    chains: Floats
-    before: Floats
-    after: Floats
+    memories: Memories
+    grid: Grid
+    tables: Tables
     steps: int
     deadline: float | None
     inside: dict[tuple[int, ...], Ints] = field(default_factory=dict)
@@ -102,7 +95,6 @@ class LatticeSearch:
     relaxed: dict[_Candidate, _Keys] = field(default_factory=dict)
     descended: set[_Candidate] = field(default_factory=set)
     winner: int | None = None
-    stats: dict[str, object] = field(default_factory=dict)
 
     def cut(self) -> dict[str, int]:
         """Candidates that were ruled out by what must move at least, and by the relaxed problem."""
@@ -131,9 +123,9 @@ def is_practical(space: MapSpace) -> bool:
         return False
     if max(count_pairs(space, level) for level in levels) > _MOST_PAIRS:
         return False
-    picked = prod(count_degrees(space, level) for level in levels)
+    picked: int = prod(count_degrees(space, level) for level in levels)
     sets = max(2 ** sum(x not in m.keep | m.bypass for m in space.target.memories) for x in Operand)
-    return picked * sets <= _MOST_WAYS
+    return bool(picked * sets <= _MOST_WAYS)
 
 
 def prepare(
@@ -147,10 +139,12 @@ def prepare(
     """Lay out the search of a map space.
 
     Args:
-        space, choices: the map space.
+        space: the layer on the machine.
+        choices: what may be chosen in it.
         problem_of: the problem under a keep choice, by number.
         objective: as in :mod:`qmc.branch_and_bound`.
-        steps: limit of the search. deadline: on the monotonic clock.
+        steps: limit of the search.
+        deadline: on the monotonic clock; None is none.
     """
     memories = space.target.memories
     problem, count, layer = problem_of(0), len(memories), space.layer
@@ -162,7 +156,7 @@ def prepare(
         if block.axis is None:
             looped[block.level, list(loopable_dims(space, block))] = 1
     complete = (lattice.extents == lattice.bounds) | (looped[0] == 1)
-    tables = (count, 4, lattice.nodes, LANES)
+    shape = (count, 4, lattice.nodes, LANES)
     stored = problem["stored_bits"][:count]
     return LatticeSearch(
         space=space,
@@ -171,15 +165,26 @@ def prepare(
         found=found,
         lattice=lattice,
         reuse=table,
-        words=words_of_tiles(memories, tile_volumes(lattice, problem), stored),
-        depth=problem["depth"][:count].copy(),
-        looped=looped,
-        outer=np.flatnonzero(complete.all(axis=1)),
-        channels=lattice.extents[:, K].astype(np.float64),
         slides=layer.bounds.R * layer.bounds.S > 1 or layer.strides != (1, 1),
-        chains=np.empty((8, lattice.nodes, LANES)),
-        before=np.empty(tables),
-        after=np.empty(tables),
+        memories=Memories(
+            words=words_of_tiles(memories, tile_volumes(lattice, problem), stored),
+            depth=problem["depth"][:count].copy(),
+            looped=looped,
+        ),
+        grid=Grid(
+            moves=lattice.moves,
+            stride=lattice.stride,
+            radix=lattice.radix,
+            irrelevant=_IRRELEVANT,
+            channels=lattice.extents[:, K].astype(np.float64),
+            outer=np.flatnonzero(complete.all(axis=1)),
+        ),
+        tables=Tables(
+            chains=np.empty((8, lattice.nodes, LANES)),
+            before=np.empty(shape),
+            after=np.empty(shape),
+            ended=np.empty((lattice.nodes, LANES)),
+        ),
         steps=steps,
         deadline=deadline,
     )
@@ -227,14 +232,13 @@ def _lower_bound(search: LatticeSearch, first: Floats, order: Ints) -> float:
     return min(left, default=np.inf)
 
 
-def _relax_below(
-    search: LatticeSearch, first: Floats, order: Ints, cutoff: _Keys | None
-) -> _Keys:
+def _relax_below(search: LatticeSearch, first: Floats, order: Ints, cutoff: _Keys | None) -> _Keys:
     """Relax every candidate whose floor is below the cutoff; None: below the best relaxed keys.
 
     Args:
         search: the search.
-        first: (spreads,) floors, ascending. order: the spreads.
+        first: (spreads,) floors, ascending.
+        order: the spreads, likewise.
         cutoff: keys.
 
     Returns:
@@ -248,8 +252,7 @@ def _relax_below(
         ranked = sorted(
             keep
             for keep, value in enumerate(keys)
-            if (index, keep) not in search.relaxed
-            and value < (best if cutoff is None else cutoff)
+            if (index, keep) not in search.relaxed and value < (best if cutoff is None else cutoff)
         )
         ranked.sort(key=lambda keep: keys[keep])
         for at in range(0, len(ranked), LANES):
@@ -260,7 +263,9 @@ def _relax_below(
             search.spend(_BATCH_STEPS)
             energy = _relax(search, index, [search.found.energy], lanes)
             cycles = np.full(LANES, search.found.cycles[index])
-            values = zip(*(part.tolist() for part in search.found.keys(index, energy, cycles)), strict=True)
+            values = zip(
+                *(part.tolist() for part in search.found.keys(index, energy, cycles)), strict=True
+            )
             for keep, value in zip(lanes, values, strict=False):
                 search.relaxed[index, keep] = max(value, keys[keep])
                 best = min(best, search.relaxed[index, keep])
@@ -307,28 +312,9 @@ def _relax(
         same = (through >= 0) & (_through(search, index, int(chosen[lane])) == through)
         pays[same, 3, lane], pays[same, I, lane] = pays[same, I, lane], 0.0
     inside, begins, _ = _ways(search, index)
-    lattice = search.lattice
-    least = relax(
-        count,
-        pays,
-        once,
-        kept,
-        search.words,
-        search.depth,
-        inside,
-        begins,
-        _reuse(search, index, through),
-        search.looped,
-        search.outer,
-        search.channels,
-        _IRRELEVANT,
-        lattice.moves,
-        lattice.stride,
-        lattice.radix,
-        search.chains,
-        search.before,
-        search.after,
-    )
+    reuse_seen = _reuse(search, index, through)
+    candidate = Lanes(pays, once, kept, inside, begins, reuse_seen)
+    least = relax(search.memories, candidate, search.grid, search.tables)
     total: Floats = least + constant
     return total
 
@@ -417,31 +403,39 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
     plan = _plan(search, candidate, currencies)
     table = _reuse(search, index, _through(search, index, keep))
     lattice, problem = search.lattice, search.problem_of(keep)
-    nest, place = empty_nest(problem["bounds"]), np.zeros(1, PLACE)[0]
     _, _, extents = _ways(search, index)
-    before = tuple(state["best"])
-    shape = lattice.subs, lattice.sub_counts, lattice.stride
-    tables = table, table * search.channels, extents, search.before, search.after
-    start(
-        *(problem, plan, nest, state, place, found.objective),
-        *(lattice.stride, table, lattice.radix, search.after),
+    d = Descent(
+        problem=problem,
+        choices=search.choices,
+        nest=empty_nest(problem["bounds"]),
+        state=state,
+        objective=found.objective,
+        plan=plan,
+        place=np.zeros(1, PLACE)[0],
+        tiles=Tiles(
+            subs=lattice.subs,
+            sub_counts=lattice.sub_counts,
+            stride=lattice.stride,
+            radix=lattice.radix,
+            reuse=table,
+            sliding=table * search.grid.channels,
+            factors=extents,
+            before=search.tables.before,
+            after=search.tables.after,
+        ),
     )
-    finished = False
+    start(d)
+    finished, best = False, tuple(state["best"])
     while not finished:
         visited = int(state["counts"][VISITED])
-        finished = descend(
-            *(problem, search.choices, plan, nest, state, place, found.objective),
-            *(*shape, *tables, _SLICE),
-        )
-        if tuple(state["best"]) < before:
+        finished = descend(d, _SLICE)
+        if tuple(state["best"]) < best:
             search.winner = keep
         search.spend(int(state["counts"][VISITED]) - visited)
     search.descended.add(candidate)
 
 
-def _plan(
-    search: LatticeSearch, candidate: _Candidate, currencies: Sequence[Currency]
-) -> np.ndarray:
+def _plan(search: LatticeSearch, candidate: _Candidate, currencies: Sequence[Currency]) -> Plan:
     """What :func:`qmc.descent.descend` needs of a candidate."""
     index, keep = candidate
     found, count = search.found, len(search.found.levels)
@@ -461,5 +455,4 @@ def _plan(
     plan["idle"], plan["compute"] = found.idle[index], found.cycles[index]
     _, begins, _ = _ways(search, index)
     plan["ways"][: count + 1] = begins
-    result: np.ndarray = plan
-    return result
+    return plan

@@ -11,7 +11,7 @@ Several keep choices (*lanes*) are computed side by side; lanes are the fastest 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,27 +25,91 @@ LANES = 8
 _SETS = 8
 
 Bools = NDArray[np.bool_]
-Array = NDArray[Any]
+
+
+class Grid(NamedTuple):
+    """The lattice: ``moves``, ``stride``, ``radix`` as in :class:`qmc.lattice.Lattice`.
+
+    Attributes:
+        irrelevant: (3, 8) dims that do not index an operand.
+        channels: (nodes,) extent of K, under which inputs stay.
+        outer: nodes from which the loops of the outermost memory lead to the whole layer.
+    """
+
+    moves: Ints
+    stride: Ints
+    radix: Ints
+    irrelevant: Ints
+    channels: Floats
+    outer: Ints
+
+
+class Memories(NamedTuple):
+    """What holds for all candidates.
+
+    Attributes:
+        words: (levels, 4, nodes) words that the tile of W, I, a finished O, a partial O takes.
+        depth: (levels,) words of the memory, 0 is unlimited.
+        looped: (levels, 8) whether a level may have a loop in time over a dim.
+    """
+
+    words: Ints
+    depth: Ints
+    looped: Ints
+
+
+class Lanes(NamedTuple):
+    """What the lanes differ in, and their spread.
+
+    Attributes:
+        pays: (levels, 4, LANES) what an element of W, I, O costs whose run ends in the loops of a
+            level; the last one of I that is seen through a fan-out.
+        once: (levels, 3, LANES) least cost between a memory and the next holder inside.
+        kept: (levels, LANES, 3) whether a lane keeps an operand; 2 for O as partial sums.
+        inside: (all ways, nodes) node of a tile divided by the extents of a way; -1 if they do not
+            divide it. begins: the ways of the fan-out below level l are begins[l] to begins[l + 1].
+        reuse: (3 + levels, nodes) of W, I, O, and of I seen through a fan-out from each level.
+    """
+
+    pays: Floats
+    once: Floats
+    kept: Ints
+    inside: Ints
+    begins: Ints
+    reuse: Floats
+
+
+class Tables(NamedTuple):
+    """Memory of the computation.
+
+    Attributes:
+        chains: (8, nodes, LANES) least cost by set of open operands.
+        before, after: (levels, 4, nodes, LANES) see :func:`loop_block`.
+        ended: (nodes, LANES) scratch.
+    """
+
+    chains: Floats
+    before: Floats
+    after: Floats
+    ended: Floats
 
 
 @compiled
-def least_below(table: Floats, moves: Ints, stride: Ints, radix: Ints, dims: Ints) -> None:
+def least_below(table: Floats, grid: Grid, dims: Ints) -> None:
     """Replace every node's value by the least over all its divisors along ``dims``, in place.
 
     Args:
         table: (nodes, LANES).
-        moves: as in :class:`qmc.lattice.Lattice`.
-        stride, radix: likewise.
+        grid: the lattice.
         dims: (8,) whether to go along a dim.
     """
     nodes = table.shape[0]
-    for index in range(moves.shape[0]):
-        dim, high, low = moves[index, 0], moves[index, 1], moves[index, 2]
+    for index in range(grid.moves.shape[0]):
+        dim, high, low = grid.moves[index, 0], grid.moves[index, 1], grid.moves[index, 2]
         if not dims[dim]:
             continue
-        step = stride[dim]
-        block = step * radix[dim]
-        for base in range(0, nodes, block):
+        step = grid.stride[dim]
+        for base in range(0, nodes, step * grid.radix[dim]):
             above, below = base + high * step, base + low * step
             for node in range(step):
                 for lane in range(LANES):
@@ -110,29 +174,20 @@ def end_run(table: Floats, pays: Floats, reuse: Floats, operand: int, out: Float
 
 @compiled
 def loop_block(
-    chains: Floats,
-    live: Bools,
-    pays: Floats,
-    reuse: Floats,
-    looped: Ints,
-    irrelevant: Ints,
-    moves: Ints,
-    stride: Ints,
-    radix: Ints,
-    before: Floats,
-    after: Floats,
-    ended: Floats,
+    tables: Tables, live: Bools, pays: Floats, reuse: Floats, grid: Grid, looped: Ints, level: int
 ) -> None:
     """Extend all chains by the loops in time of one memory over the dims ``looped`` (8,).
 
-    ``before[0]`` becomes :func:`pending` for no operand, ``before[1 + x]`` for operand x;
-    ``after[0]`` the least cost with nothing open of all chains whose loops end at a node,
-    ``after[1 + x]`` that with x open. ``chains`` and ``live`` are updated; ``ended`` is scratch.
+    ``before[level, 0]`` becomes :func:`pending` for no operand, ``before[level, 1 + x]`` for
+    operand x; ``after[level, 0]`` the least cost with nothing open of all chains whose loops end at
+    a node, ``after[level, 1 + x]`` that with x open. ``chains`` and ``live`` are updated.
     """
+    chains, ended = tables.chains, tables.ended
+    before, after = tables.before[level], tables.after[level]
     occurs = live.copy()
     if pending(chains, occurs, pays, reuse, -1, before[0]):
         after[0] = before[0]
-        least_below(after[0], moves, stride, radix, looped)
+        least_below(after[0], grid, looped)
     else:
         before[0] = np.inf
         after[0] = np.inf
@@ -143,46 +198,44 @@ def loop_block(
             stays[:] = np.inf
             continue
         stays[:] = table
-        least_below(stays, moves, stride, radix, looped * irrelevant[operand])
+        least_below(stays, grid, looped * grid.irrelevant[operand])
         end_run(stays, pays, reuse, operand, ended)
-        least_below(ended, moves, stride, radix, looped * (1 - irrelevant[operand]))
+        least_below(ended, grid, looped * (1 - grid.irrelevant[operand]))
         for node in range(ended.shape[0]):
             for lane in range(LANES):
                 if ended[node, lane] < after[0, node, lane]:
                     after[0, node, lane] = ended[node, lane]
-        chains[1 << operand] = stays
-        live[1 << operand] = True
+    for operand in range(3):
+        if stays_open(occurs, operand):
+            chains[1 << operand] = after[operand + 1]
+            live[1 << operand] = True
     chains[0] = after[0]
     live[0] = True
 
 
 @compiled
-def outermost_block(
-    chains: Floats,
-    live: Bools,
-    pays: Floats,
-    reuse: Floats,
-    outer: Ints,
-    channels: Floats,
-    before: Floats,
-    after: Floats,
-) -> None:
-    """The same for the outermost memory, whose tile is the last node: only that is computed.
+def stays_open(live: Bools, operand: int) -> bool:
+    """Whether there are chains with the operand open."""
+    some = False
+    for opened in range(_SETS):
+        some = some or (live[opened] and (opened >> operand & 1) == 1)
+    return some
 
-    Args:
-        outer: nodes from which its loops lead to the whole layer.
-        channels: (nodes,) extent of K, under which inputs stay.
-    """
-    last = chains.shape[1] - 1
+
+@compiled
+def outermost_block(tables: Tables, live: Bools, pays: Floats, reuse: Floats, grid: Grid) -> None:
+    """The same for the outermost memory, whose tile is the last node: only that is computed."""
+    before, after = tables.before[0], tables.after[0]
+    last = after.shape[1] - 1
     after[:, last] = np.inf
     for operand in range(-1, 3):
         table = before[operand + 1]
-        if not pending(chains, live, pays, reuse, operand, table):
+        if not pending(tables.chains, live, pays, reuse, operand, table):
             table[:] = np.inf
             continue
-        for index in range(outer.shape[0]):
-            node = outer[index]
-            run = channels[node] / channels[last]
+        for index in range(grid.outer.shape[0]):
+            node = grid.outer[index]
+            run = grid.channels[node] / grid.channels[last]
             for lane in range(LANES):
                 value = table[node, lane]
                 if operand == 1:
@@ -195,80 +248,79 @@ def outermost_block(
 
 
 @compiled
-def hold(
-    chains: Floats, live: Bools, words: Ints, depth: int, kept: Ints, once: Floats
-) -> None:
+def hold(chains: Floats, live: Bools, memories: Memories, lanes: Lanes, level: int) -> None:
     """Keep tiles in a memory: chains whose tile does not fit end, kept operands become open.
 
-    Args:
-        chains, live: as above.
-        words: (4, nodes) words that the tile of W, I, a finished O, a partial O takes.
-        depth: words of the memory, 0 is unlimited.
-        kept: (LANES, 3) whether a lane keeps an operand there; 2 for O as partial sums.
-        once: (3, LANES) least cost between the holder inside and this memory: charged when the
-            tile of the holder inside still stays, as its whole cost is not known.
+    Where the tile of the holder inside still stays, ``once`` is charged in the place of its cost,
+    which is not known yet.
     """
-    nodes = chains.shape[1]
-    stays = np.zeros(_SETS, np.bool_)
-    was = live.copy()
+    was, stays = live.copy(), np.zeros(_SETS, np.bool_)
     for lane in range(LANES):
-        opening = kept[lane, 0] + 2 * kept[lane, 1] + 4 * min(1, kept[lane, 2])
-        if depth > 0:
-            for node in range(nodes):
-                held = 0
-                for operand in range(3):
-                    if kept[lane, operand]:
-                        held += words[operand + kept[lane, operand] - 1, node]
-                if held > depth:
-                    for opened in range(_SETS):
-                        if was[opened]:
-                            chains[opened, node, lane] = np.inf
+        kept = lanes.kept[level, lane]
+        if memories.depth[level] > 0:
+            _drop_what_overflows(chains, was, memories, kept, level, lane)
+        opening = kept[0] + 2 * kept[1] + 4 * min(1, kept[2])
+        _charge_once(chains, was, lanes, opening, level, lane)
         for opened in range(_SETS):
-            again = opened & opening
-            if was[opened] and again:
-                extra = 0.0
-                for operand in range(3):
-                    if again >> operand & 1:
-                        extra += once[operand, lane]
-                for node in range(nodes):
-                    chains[opened, node, lane] += extra
-        for opened in range(_SETS):
-            merged = opened | opening
-            if not was[opened]:
-                continue
-            stays[merged] = True
-            if merged == opened:
-                continue
-            if not live[merged]:
-                chains[merged] = np.inf
-                live[merged] = True
-            for node in range(nodes):
-                value = chains[opened, node, lane]
-                if value < chains[merged, node, lane]:
-                    chains[merged, node, lane] = value
-                chains[opened, node, lane] = np.inf
+            if was[opened]:
+                merged = opened | opening
+                stays[merged] = True
+                if merged != opened:
+                    _move(chains, live, opened, merged, lane)
     for opened in range(_SETS):
         live[opened] = live[opened] and stays[opened]
 
 
 @compiled
-def spread_out(chains: Floats, live: Bools, shifts: Ints) -> None:
-    """Put copies of every tile side by side, in the cheapest of several ways. In place.
+def _charge_once(
+    chains: Floats, live: Bools, lanes: Lanes, opening: int, level: int, lane: int
+) -> None:
+    for opened in range(_SETS):
+        for operand in range(3):
+            if live[opened] and (opened & opening) >> operand & 1:
+                chains[opened, :, lane] += lanes.once[level, operand, lane]
 
-    Args:
-        chains, live: as above.
-        shifts: (ways, nodes) node of a tile divided by the extents of a way; -1 if they do not
-            divide it.
-    """
-    nodes = chains.shape[1]
-    out = np.empty((nodes, LANES))
+
+@compiled
+def _drop_what_overflows(
+    chains: Floats, live: Bools, memories: Memories, kept: Ints, level: int, lane: int
+) -> None:
+    words = memories.words[level]
+    for node in range(words.shape[1]):
+        held = 0
+        for operand in range(3):
+            if kept[operand]:
+                held += words[operand + kept[operand] - 1, node]
+        if held > memories.depth[level]:
+            for opened in range(_SETS):
+                if live[opened]:
+                    chains[opened, node, lane] = np.inf
+
+
+@compiled
+def _move(chains: Floats, live: Bools, opened: int, merged: int, lane: int) -> None:
+    """Chains of one set of open operands become chains of a larger one, in one lane."""
+    if not live[merged]:
+        chains[merged] = np.inf
+        live[merged] = True
+    for node in range(chains.shape[1]):
+        value = chains[opened, node, lane]
+        if value < chains[merged, node, lane]:
+            chains[merged, node, lane] = value
+        chains[opened, node, lane] = np.inf
+
+
+@compiled
+def spread_out(tables: Tables, live: Bools, inside: Ints) -> None:
+    """Put copies of every tile side by side, in the cheapest of several ways (ways, nodes)."""
+    chains, out = tables.chains, tables.ended
     for opened in range(_SETS):
         if not live[opened]:
             continue
         out[:] = np.inf
-        for way in range(shifts.shape[0]):
-            for node in range(nodes):
-                inner = shifts[way, node]
+        for way in range(inside.shape[0]):
+            for node in range(out.shape[0]):
+                inner = inside[way, node]
                 if inner >= 0:
                     for lane in range(LANES):
                         value = chains[opened, inner, lane]
@@ -278,77 +330,26 @@ def spread_out(chains: Floats, live: Bools, shifts: Ints) -> None:
 
 
 @compiled
-def relax(
-    levels: int,
-    pays: Floats,
-    once: Floats,
-    kept: Ints,
-    words: Ints,
-    depth: Ints,
-    shifts: Ints,
-    ways: Ints,
-    reuse: Floats,
-    looped: Ints,
-    outer: Ints,
-    channels: Floats,
-    irrelevant: Ints,
-    moves: Ints,
-    stride: Ints,
-    radix: Ints,
-    chains: Floats,
-    before: Floats,
-    after: Floats,
-) -> Floats:
-    """Least cost of all chains, by lane.
-
-    Args:
-        levels: memories.
-        pays: (levels, 4, LANES) what an element of W, I, O costs whose run ends in the loops of a
-            level; the last one of I that is seen through a fan-out.
-        once: (levels, 3, LANES) see :func:`hold`.
-        kept: (levels, LANES, 3).
-        words: (levels, 4, nodes). depth: (levels,).
-        shifts: (all ways, nodes); those of the fan-out below level l are ``ways[l]`` to
-            ``ways[l + 1]``.
-        reuse: (3 + levels, nodes) of W, I, O, and of I seen through a fan-out from each level.
-        looped: (levels, 8) whether a level may have a loop in time over a dim.
-        outer, channels: see :func:`outermost_block`.
-        irrelevant, moves, stride, radix: of the lattice.
-        chains: (8, nodes, LANES) scratch.
-        before, after: (levels, 4, nodes, LANES) filled for :mod:`qmc.descent`.
-
-    Returns:
-        (LANES,).
-    """
+def relax(memories: Memories, lanes: Lanes, grid: Grid, tables: Tables) -> Floats:
+    """(LANES,) least cost of all chains; ``tables`` keep what :mod:`qmc.descent` looks up."""
+    chains = tables.chains
     nodes = chains.shape[1]
     live = np.zeros(_SETS, np.bool_)
     live[0] = True
     chains[0] = np.inf
     chains[0, 0] = 0.0
-    ended = np.empty((nodes, LANES))
     seen = np.empty((4, nodes))
-    seen[:3] = reuse[:3]
-    for level in range(levels - 1, -1, -1):
-        first, last = ways[level], ways[level + 1]
-        if last - first > 1 or shifts[first, 0] < 0:
-            spread_out(chains, live, shifts[first:last])
-        seen[3] = reuse[3 + level]
-        tables = before[level], after[level]
+    seen[:3] = lanes.reuse[:3]
+    for level in range(memories.depth.shape[0] - 1, -1, -1):
+        first, last = lanes.begins[level], lanes.begins[level + 1]
+        if last - first > 1 or lanes.inside[first, 0] < 0:
+            spread_out(tables, live, lanes.inside[first:last])
+        seen[3] = lanes.reuse[3 + level]
         if level == 0:
-            outermost_block(chains, live, pays[0], seen, outer, channels, *tables)
+            outermost_block(tables, live, lanes.pays[0], seen, grid)
         else:
-            loop_block(
-                chains,
-                live,
-                pays[level],
-                seen,
-                looped[level],
-                irrelevant,
-                moves,
-                stride,
-                radix,
-                *tables,
-                ended,
-            )
-            hold(chains, live, words[level], depth[level], kept[level], once[level])
-    return after[0, 0, nodes - 1].copy()
+            looped = memories.looped[level]
+            loop_block(tables, live, lanes.pays[level], seen, grid, looped, level)
+            hold(chains, live, memories, lanes, level)
+    least: Floats = tables.after[0, 0, nodes - 1].copy()
+    return least

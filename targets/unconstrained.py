@@ -26,9 +26,7 @@ def _optional(memory: MemoryLevel) -> MemoryLevel:
     return _free(memory, frozenset(), memory.bypass if dedicated else frozenset())
 
 
-def _free(
-    memory: MemoryLevel, keep: frozenset[Operand], bypass: frozenset[Operand]
-) -> MemoryLevel:
+def _free(memory: MemoryLevel, keep: frozenset[Operand], bypass: frozenset[Operand]) -> MemoryLevel:
     return replace(
         memory, keep=keep, bypass=bypass, temporal=_FREE, spatial_x=_FREE, spatial_y=_FREE
     )

@@ -94,7 +94,7 @@ def test_unconstrained_machines_are_proved_and_beat_the_constrained_ones() -> No
 
 def test_steps_run_out_leaves_an_honest_lower_bound() -> None:
     space = _space("eyeriss", K=16, C=16, P=14, Q=14, R=3, S=3)
-    whole, state, (exhausted, _) = by_lattice(space, Precision(), _MODEL, Objective.EDP)
+    _, state, (exhausted, _) = by_lattice(space, Precision(), _MODEL, Objective.EDP)
     assert exhausted
     best = float(state["best"][0])
     for steps in (1, 1 << 13, 1 << 15):

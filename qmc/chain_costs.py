@@ -81,7 +81,7 @@ def stack_ways(ways: Sequence[Way]) -> Way:
 def unit_energies(
     problem: Problem, memories: tuple[MemoryLevel, ...], degrees: Degrees
 ) -> tuple[Floats, Floats]:
-    """(spreads, levels, 3, 3) pJ of an element by operand and action; (spreads, levels, 3) of psums.
+    """(spreads, levels, 3, 3) pJ of elements by operand and action; (spreads, levels, 3) of psums.
 
     Instances of a cluster share each row access; the used ones are spread over all clusters.
     """

@@ -40,8 +40,8 @@ from qmc.nest_kernel import (
     Nest,
     O,
     Problem,
-    close_level,
     W,
+    close_level,
     port_cycles,
     push_loops,
 )

@@ -219,11 +219,15 @@ def describe(problem: Problem, nest: Nest, row: Floats, estimate: Floats) -> boo
             energy[operand, place] += picojoules * sharing / problem.row_words[outer]
             _set_place(problem, nest, row, operand, place, outer, inner, words)
             inner = outer
-    estimate[0] = problem.mac_pj + energy.sum()
+    leakage = 0.0
+    for level in range(levels + 1):
+        leakage += problem.leakage_pj[level] * nest.instances[level]
     estimate[1] = max(1.0, nest.steps[levels] * problem.mac_cycles)
+    estimate[0] = problem.mac_pj + energy.sum() + leakage * estimate[1]
     for operand in range(3):
         for place in range(3):
             row[SHARE + 3 * operand + place] = energy[operand, place] / estimate[0]
+    row[SINGLES + 1] = leakage * estimate[1] / estimate[0]
     _set_layer(problem, nest, row, estimate)
     _set_machine(problem, row)
     return True
@@ -267,12 +271,8 @@ def _set_layer(problem: Problem, nest: Nest, row: Floats, estimate: Floats) -> N
     """Numbers of the whole mapping and of the layer at its widths."""
     levels = problem.levels
     macs = problem.bounds.astype(np.float64).prod()
-    leakage = 0.0
-    for level in range(levels + 1):
-        leakage += problem.leakage_pj[level] * nest.instances[level]
     singles = row[SINGLES:]
     singles[0] = problem.mac_pj / estimate[0]
-    singles[1] = leakage * estimate[1] / estimate[0]
     singles[2] = _log(float(nest.instances[levels]))
     singles[3] = _log(macs / nest.instances[levels] / nest.steps[levels])
     singles[4] = _first_tiles(problem, nest)

@@ -29,7 +29,7 @@ from qmc.cost_models.xgboost_model import QUANTITIES, Floats
 from qmc.targets import load_target
 
 #: Groups (layer, target, widths) of the shipped model, and mappings of each.
-GROUPS, MAPPINGS = 4000, 240
+GROUPS, MAPPINGS = 5000, 240
 #: Trees of the two ensembles.
 TREES = {"energy": 260, "cycles": 100}
 _PARAMETERS: dict[str, Any] = {

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.feature_kernel import describe_all
 from qmc.errors import NoMappingError
-from qmc.layer import Layer, LoopBounds, Op, Precision
+from qmc.layer import Layer, LoopBounds, Op, Operand, Precision
 from qmc.learned_moves import change, draw
 from qmc.mapspace import map_space
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.nest_bounds import Choices
 from qmc.nest_kernel import Floats, Ints, Problem, empty_nest, price_all
 from qmc.targets import load_target
-from qmc.targets.target import LoopConstraint, MemoryLevel, Target
+from qmc.targets.target import LoopConstraint, MemoryLevel, Packing, Target
 
 #: Machines that are trained on, as described and changed at random.
 MACHINES = ("bit-fusion", "cortex-m7", "eyeriss", "ne16", "simba", "tpu")
@@ -118,10 +118,15 @@ def random_precision(
 
 
 def random_machine(rng: np.random.Generator, target: Target) -> Target:
-    """``target`` with other energies, capacities, bandwidths, perhaps without a fixed dataflow."""
+    """``target`` with other energies, capacities and ports, perhaps without a fixed dataflow."""
     free = rng.random() < 0.25
-    memories = tuple(_random_memory(rng, memory, free) for memory in target.memories)
     mac = replace(target.mac, energy_pj=target.mac.energy_pj * _factor(rng))
+    memories = tuple(_random_memory(rng, memory, free) for memory in target.memories)
+    if rng.random() < 0.3:  # leakage, up to what all MACs spend in a cycle and more
+        total = mac.energy_pj * mac.instances * float(2.0 ** rng.uniform(-5, 3))
+        part = rng.integers(len(memories))
+        leaking = replace(memories[part], leakage_pj=total / memories[part].instances)
+        memories = (*memories[:part], leaking, *memories[part + 1 :])
     return replace(target, memories=memories, mac=mac, psum_bits=int(rng.choice([16, 24, 32, 32])))
 
 
@@ -129,18 +134,30 @@ def _random_memory(rng: np.random.Generator, memory: MemoryLevel, free: bool) ->
     energy, depth = _factor(rng), memory.depth_words
     if depth is not None and depth >= 8:
         depth = max(4, round(depth * float(rng.choice([0.5, 1, 1, 2, 4]))))
-    speed = rng.choice([0.25, 0.5, 1, 2])
-    none = LoopConstraint({}, {})
     changed = replace(
         memory,
         depth_words=depth,
         read_pj=memory.read_pj * energy,
         fill_pj=memory.fill_pj * energy,
         update_pj=memory.update_pj * energy,
-        read_bandwidth=memory.read_bandwidth and memory.read_bandwidth * speed,
-        write_bandwidth=memory.write_bandwidth and memory.write_bandwidth * speed,
+        read_bandwidth=_bandwidth(rng, memory.read_bandwidth, memory.row_words),
+        write_bandwidth=_bandwidth(rng, memory.write_bandwidth, memory.row_words),
     )
+    if rng.random() < 0.15:
+        changed = replace(changed, packing=list(Packing)[rng.integers(len(Packing))])
+    if depth is not None and depth > 256 and rng.random() < 0.25:  # a cache keeps everything
+        changed = replace(changed, keep=frozenset(Operand), bypass=frozenset())
+    none = LoopConstraint({}, {})
     return replace(changed, temporal=none, spatial_x=none, spatial_y=none) if free else changed
+
+
+def _bandwidth(
+    rng: np.random.Generator, words_per_cycle: float | None, row_words: int
+) -> float | None:
+    """A changed bandwidth; one where there was none, now and then."""
+    if words_per_cycle is None:
+        return float(row_words * 2.0 ** rng.uniform(-2, 2)) if rng.random() < 0.25 else None
+    return float(words_per_cycle * rng.choice([0.25, 0.5, 1, 2]))
 
 
 def _factor(rng: np.random.Generator) -> float:

@@ -175,7 +175,7 @@ def _search_learned(task: Task, start: Mapping | None, seed: int) -> Outcome:
 def _judged(tasks: list[Task], found: list[Outcome], request: Request) -> list[Outcome]:
     """Add to learned searches what the exact one does in the same time."""
     judged: list[Outcome] = []
-    quiet = replace(request, tick=no_tick)
+    quiet = replace(request, tick=no_tick, budget_seconds=None)
     for task, one in zip(tasks, found, strict=True):
         if isinstance(one, NoMappingError):
             judged.append(one)
@@ -213,12 +213,13 @@ def _automatic(tasks: list[Task], request: Request) -> list[Outcome]:
     learned = _learned([tasks[index] for index in opened], starts, quiet)
     for index, other in zip(opened, learned, strict=True):
         exact = mapped(found[index])
-        found[index] = _better(exact, other)
+        found[index] = _better(exact, other, request.budget_seconds is not None)
     return found
 
 
-def _better(exact: SearchResult, learned: Outcome) -> SearchResult:
-    steps = f"auto: exact proved nothing in {AUTO_STEPS / 1e6:.0f} million steps"
+def _better(exact: SearchResult, learned: Outcome, timed: bool) -> SearchResult:
+    limit = "the time given" if timed else f"{AUTO_STEPS / 1e6:.0f} million steps"
+    steps = f"auto: exact proved nothing in {limit}"
     if isinstance(learned, NoMappingError) or learned.certificate.best >= exact.certificate.best:
         note = f"{steps}, learned found nothing better"
         return replace(exact, certificate=replace(exact.certificate, note=note))

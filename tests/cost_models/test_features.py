@@ -101,6 +101,10 @@ def test_cheap_estimate_of_a_pencil_and_paper_layer() -> None:
     mapping = Mapping(loops, (Keep("memory", frozenset(Operand)),))
     _, estimates = describe_mappings(layer, Precision(8, 8, 8, 32), one_memory(), [mapping])
     assert estimates[0].tolist() == [6 + 6 + (16 + 18) + 6, 6]
+    leaking = replace(one_memory().memories[0], leakage_pj=0.5)
+    target = replace(one_memory(), memories=(leaking,))
+    _, estimates = describe_mappings(layer, Precision(8, 8, 8, 32), target, [mapping])
+    assert estimates[0].tolist() == [52 + 6 * 0.5, 6]
 
 
 def test_cheap_estimate_does_not_know_the_loop_order_but_the_features_do() -> None:

@@ -7,6 +7,7 @@ weight and each input, how many sum into one output, and how many work at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 
@@ -60,7 +61,7 @@ def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:
         if both in seen and not (wired or _windows_may_meet(both)):
             continue  # which axis a loop lies on matters to wires and shared windows only
         seen.add(both)
-        ways.setdefault(_degrees(along_x, along_y), []).append((along_x, along_y))
+        ways.setdefault(_degrees(space, along_x, along_y), []).append((along_x, along_y))
     found = [
         Spread(key[:3], key[3], key[4], np.array(listed, np.int64)) for key, listed in ways.items()
     ]
@@ -100,13 +101,34 @@ def _windows_may_meet(factors: tuple[int, ...]) -> bool:
     return (factors[_P] > 1 and factors[_R] > 1) or (factors[_Q] > 1 and factors[_S] > 1)
 
 
-def _degrees(*axes: tuple[int, ...]) -> tuple[int, float, int, int, int]:
+def _degrees(space: MapSpace, *axes: tuple[int, ...]) -> tuple[int, float, int, int, int]:
     factors = tuple(map(prod, zip(*axes, strict=True)))
     weights, inputs, outputs = (prod(factors[dim] for dim in dims) for dims in IRRELEVANT)
-    meeting = prod(_meeting(a[_P], a[_R]) * _meeting(a[_Q], a[_S]) for a in axes)
+    layer, bounds = space.layer, space.bounds
+    meeting = 1.0
+    for axis in axes:
+        for outer, inner, at in ((_P, _R, 0), (_Q, _S, 1)):
+            if axis[outer] > 1 and axis[inner] > 1:
+                steps = layer.strides[at], layer.dilations[at]
+                left = bounds[outer] // axis[outer], bounds[inner] // axis[inner]
+                meeting *= _meeting(axis[outer], axis[inner], steps, left)
     return weights, inputs * meeting, outputs, inputs, prod(factors)
 
 
-def _meeting(outputs: int, taps: int) -> float:
-    """Instances along one axis that share a window at most: when outputs and taps step alike."""
-    return outputs * taps / (outputs + taps - 1)
+@lru_cache(maxsize=4096)
+def _meeting(outputs: int, taps: int, steps: tuple[int, int], left: tuple[int, int]) -> float:
+    """Instances along one axis that share a window on average, at most.
+
+    Args:
+        outputs: along the axis.
+        taps: likewise.
+        steps: stride and dilation.
+        left: what is left inside of the loops over outputs and over taps.
+    """
+    stride, dilation = steps
+    positions = min(
+        len({stride * p * i + dilation * r * j for i in range(outputs) for j in range(taps)})
+        for p in divisors(left[0])
+        for r in divisors(left[1])
+    )
+    return outputs * taps / positions

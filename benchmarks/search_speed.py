@@ -1,7 +1,7 @@
 """Speed of the exact search: ``python benchmarks/search_speed.py [TARGET ...]``.
 
-``TARGET-unconstrained`` is the machine with every loop allowed anywhere and every bypass. Bars: 0.1 s
-median and 1 s worst on eyeriss and simba, 0.2 s and 3 s on the same machines unconstrained.
+``TARGET-unconstrained`` is the machine with every loop allowed anywhere and every bypass. Bars:
+0.1 s median, 1 s worst on eyeriss and simba; 0.2 s and 3 s on the same machines unconstrained.
 
 Prints mapping evaluations per second, and for every distinct layer of MobileNetV1, MobileNetV2 and
 ResNet-18 the time to the proof: median, worst, and the share proved. Process start and compilation

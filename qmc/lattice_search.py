@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from math import prod
 
 import numpy as np
@@ -40,7 +41,7 @@ from qmc.relaxation import LANES, Grid, Lanes, Memories, Tables, relax
 from qmc.spatial_choices import Spread, count_degrees, count_pairs
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
-_LIMITS = (1.01, 1.03, 1.1, 1.3, 2.0, 4.0, np.inf)
+_LIMITS = (1.03, 1.2, 1.6, 4.0, np.inf)
 #: Bytes of tables; pairs of spreads along x and along y of a fan-out; spreads over all fan-outs
 #: times sets of memories that keep an operand: beyond these, other methods are better.
 _LARGEST_TABLES, _MOST_PAIRS, _MOST_WAYS = 800 << 20, 50_000, 1 << 19
@@ -72,6 +73,7 @@ class LatticeSearch:
         inside, seen: of spreads, by extents: nodes inside; inputs that arrive.
         through: see :func:`_through`.
         relaxed: lower bounds of the candidates relaxed so far.
+        bounded: those whose bound knows the ports. tabled: the candidate that the tables are of.
         descended: candidates with nothing left.
         winner: keep choice of the best mapping.
         steps, deadline: what is left of them.
@@ -93,6 +95,8 @@ class LatticeSearch:
     seen: dict[tuple[int, ...], Floats] = field(default_factory=dict)
     through: dict[tuple[bytes, int], Ints] = field(default_factory=dict)
     relaxed: dict[_Candidate, _Keys] = field(default_factory=dict)
+    bounded: set[_Candidate] = field(default_factory=set)
+    tabled: _Candidate | None = None
     descended: set[_Candidate] = field(default_factory=set)
     winner: int | None = None
 
@@ -204,9 +208,7 @@ def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
             cutoff = best[0] * limit, np.inf
             _relax_below(search, first[order], order, cutoff)
             state["best"] = cutoff
-            for keys, at in sorted((keys, at) for at, keys in search.relaxed.items()):
-                if _can_win(keys, state):
-                    _descend(search, state, at)
+            _descend_all(search, state)
             if np.isfinite(state["best"][1]):
                 return True, float(state["best"][0])
     except _OutOfStepsError:
@@ -214,6 +216,21 @@ def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
             state["best"] = np.inf
         return False, _lower_bound(search, first, order)
     return True, np.inf
+
+
+def _descend_all(search: LatticeSearch, state: State) -> None:
+    """Descend into every candidate that can win, the most promising first."""
+    heap = [(keys, at) for at, keys in search.relaxed.items() if _can_win(keys, state)]
+    heapify(heap)
+    while heap:
+        keys, at = heappop(heap)
+        if not _can_win(keys, state):
+            continue
+        if at in search.bounded:
+            _descend(search, state, at)
+        else:
+            _bound_ports(search, at)
+            heappush(heap, (search.relaxed[at], at))
 
 
 def _can_win(keys: _Keys, state: State) -> bool:
@@ -311,6 +328,7 @@ def _relax(
     for lane in range(LANES):
         same = (through >= 0) & (_through(search, index, int(chosen[lane])) == through)
         pays[same, 3, lane], pays[same, I, lane] = pays[same, I, lane], 0.0
+    search.tabled = None
     inside, begins, _ = _ways(search, index)
     reuse_seen = _reuse(search, index, through)
     candidate = Lanes(pays, once, kept, inside, begins, reuse_seen)
@@ -383,8 +401,12 @@ def _inside(search: LatticeSearch, spread: Spread) -> list[Ints]:
     return nodes
 
 
-def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None:
-    """Search one candidate whole; first the ports, which the relaxed value left out."""
+def _bound_ports(search: LatticeSearch, candidate: _Candidate) -> list[Currency]:
+    """Relax a candidate's energy and its busiest ports, which its first bound left out.
+
+    Returns:
+        The currencies of the lanes of the tables.
+    """
     index, keep = candidate
     found = search.found
 
@@ -393,14 +415,22 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
 
     ports = sorted(found.ports, key=least, reverse=True)[: LANES - 1]
     currencies = [found.energy, *ports]
-    energy, *busy = _relax(search, index, currencies, [keep])[: len(currencies)]
-    search.spend(_BATCH_STEPS)
-    cycles = max([found.cycles[index], *np.ceil(np.array(busy) * (1 - 4 * TIE))])
-    first, second = found.keys(index, energy, cycles)
-    search.relaxed[candidate] = max(search.relaxed[candidate], (float(first), float(second)))
-    if not _can_win(search.relaxed[candidate], state):
-        return
-    plan = _plan(search, candidate, currencies)
+    if search.tabled != candidate:
+        search.spend(_BATCH_STEPS)
+        energy, *busy = _relax(search, index, currencies, [keep])[: len(currencies)]
+        cycles = max([found.cycles[index], *np.ceil(np.array(busy) * (1 - 4 * TIE))])
+        first, second = (float(key) for key in found.keys(index, energy, cycles))
+        search.relaxed[candidate] = max(search.relaxed[candidate], (first, second))
+        search.bounded.add(candidate)
+        search.tabled = candidate
+    return currencies
+
+
+def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None:
+    """Search one candidate whole."""
+    index, keep = candidate
+    found = search.found
+    plan = _plan(search, candidate, _bound_ports(search, candidate))
     table = _reuse(search, index, _through(search, index, keep))
     lattice, problem = search.lattice, search.problem_of(keep)
     _, _, extents = _ways(search, index)

@@ -76,7 +76,7 @@ def build_nest(problem: Problem, nest: Nest, orders: Ints) -> None:
     """Tiles, loops and instances of a nest with its factors set."""
     for level in range(problem.levels):
         push_loops(nest, level, orders[level])
-        shrink_tile(nest, level)
+        shrink_tile(problem, nest, level)
 
 
 @compiled

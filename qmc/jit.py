@@ -41,14 +41,14 @@ def compiled(function: _Function) -> _Function:
     """
     folder = _code_folder()
     if folder is None:
-        return cast(_Function, numba.njit(nogil=True)(function))
+        return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
     config: Any = numba.config  # has no static types
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return cast(_Function, numba.njit(cache=True, nogil=True)(function))
+        return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:  # "cannot cache function: no locator available"
-        return cast(_Function, numba.njit(nogil=True)(function))
+        return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
     finally:
         config.CACHE_DIR = previous
 

@@ -15,7 +15,7 @@ from qmc.layer import REDUCTION, RELEVANT, Layer, LoopDim, Operand, Precision
 from qmc.mapping import Keep
 from qmc.mapspace import DIMS, Block, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import CHOICES, MAX_DIVISORS, Choices
-from qmc.nest_kernel import DENSE, PLANES, PROBLEM, SINGLE, WORDS, Ints, Problem
+from qmc.nest_kernel import BELOW, DENSE, PLANES, PROBLEM, SINGLE, WORDS, Ints, Problem
 from qmc.targets.target import MemoryLevel, Packing, Target, Topology
 
 _PACKING = {
@@ -61,6 +61,10 @@ def build_problem(
     problem["reduction"] = [dim in REDUCTION for dim in DIMS]
     (down, right), (tall, wide) = layer.strides, layer.dilations
     problem["window"] = [down, tall, right, wide]
+    problem["slide"][DIMS.index(LoopDim.P), 0] = down
+    problem["slide"][DIMS.index(LoopDim.R), 0] = tall
+    problem["slide"][DIMS.index(LoopDim.Q), 1] = right
+    problem["slide"][DIMS.index(LoopDim.S), 1] = wide
     problem["bits"] = [*(precision.bits(x) for x in _OPERANDS), precision.psum_bits]
     problem["first_fill_counted"] = model.first_fill is FirstFill.COUNTED
     problem["parent"][: count + 1], problem["holder"][: count + 1] = _holders(keep)
@@ -82,6 +86,11 @@ def build_problem(
     problem["mac_cycles"] = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
+        problem["pack"][level] = [
+            _pack(memory, int(bits)) for bits in problem["stored_bits"][level]
+        ]
+    problem["per_pack"][:count] = (1 - BELOW) / problem["pack"][:count, :, 0]
+    problem["per_row"][:count] = (1 - BELOW) / problem["row_words"][:count]
     return problem
 
 
@@ -272,6 +281,20 @@ def _set_element_energies(problem: Problem, level: int, memory: MemoryLevel) -> 
     for x, bits in enumerate((weights, inputs, min(finished, partial))):
         problem["element_pj"][level, x] = per_word * words_per_element(memory, bits)
     problem["psum_pj"][level] = per_word * words_per_element(memory, partial)
+
+
+def _pack(memory: MemoryLevel, bits: int) -> tuple[int, int, int]:
+    """``Problem.pack`` of elements of ``bits``; :mod:`qmc.cost_models.words` has the rules."""
+    word = memory.word_bits
+    match memory.packing:
+        case Packing.DENSE:
+            return word, 1, bits
+        case Packing.PLANES:
+            return word, bits, 1
+        case Packing.WORDS if bits <= word:
+            return word // bits, 1, 1
+        case _:
+            return 1, -(-bits // word), 1
 
 
 def words_per_element(memory: MemoryLevel, bits: int) -> float:

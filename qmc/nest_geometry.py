@@ -9,7 +9,26 @@ The same rules as :mod:`qmc.cost_models.tiles` and :mod:`qmc.cost_models.receive
 from __future__ import annotations
 
 from qmc.jit import compiled
-from qmc.nest_records import C, G, I, Ints, K, N, Nest, O, P, Problem, Q, R, S, W
+from qmc.nest_records import (
+    DIM,
+    EXTENT,
+    OUTSIDE,
+    REACH,
+    C,
+    G,
+    I,
+    Ints,
+    K,
+    N,
+    Nest,
+    O,
+    P,
+    Problem,
+    Q,
+    R,
+    S,
+    W,
+)
 
 
 @compiled
@@ -38,11 +57,7 @@ def tile_elements(problem: Problem, operand: int, tile: Ints) -> int:
 @compiled
 def distinct_outputs(problem: Problem, nest: Nest, level: int) -> int:
     """Output elements that one instance of ``level`` ever sees."""
-    distinct = tile_elements(problem, O, nest.tile[level])
-    for row in range(nest.loop_count[level]):
-        if problem.relevant[O, nest.loops[row, 0]]:
-            distinct *= nest.loops[row, 1]
-    return distinct
+    return nest.outputs[level]
 
 
 @compiled
@@ -50,11 +65,11 @@ def moved_elements(problem: Problem, nest: Nest, operand: int, level: int) -> in
     """Elements that reach one instance of ``level`` over the run."""
     if operand == I:
         return _moved_inputs(problem, nest, level)
-    visits = nest.steps[level]
+    visits = 1
     for row in range(nest.loop_count[level] - 1, -1, -1):
-        if problem.relevant[operand, nest.loops[row, 0]]:
+        if problem.relevant[operand, nest.loops[row, DIM]]:
+            visits = nest.loops[row, OUTSIDE] * nest.loops[row, EXTENT]
             break
-        visits //= nest.loops[row, 1]
     return tile_elements(problem, operand, nest.tile[level]) * visits
 
 
@@ -66,19 +81,22 @@ def _moved_inputs(problem: Problem, nest: Nest, level: int) -> int:
     depth = tile[N] * tile[G] * tile[C]
     volume = depth * height * width
     total = volume
-    down, right, elsewhere = 0, 0, False  # where the loops inside stand when the next one steps
+    down, right = 0, 0  # where the loops inside stand when the next one steps
     direction = 0
-    outside = nest.steps[level]
     last = nest.loop_count[level] - 1
     for row in range(last, -1, -1):
-        dim, extent, reach = nest.loops[row, 0], nest.loops[row, 1], nest.loops[row, 2]
-        outside //= extent
-        step_down, step_right = _window_step(problem, dim, reach)
-        move_down, move_right = step_down - down, step_right - right
+        dim, extent, outside = (
+            nest.loops[row, DIM],
+            nest.loops[row, EXTENT],
+            nest.loops[row, OUTSIDE],
+        )
+        if dim == N or dim == G or dim == C:  # and whatever steps outside, the box is a new one
+            return total + volume * (outside * extent - 1)
+        reach = nest.loops[row, REACH]
+        step_down, step_right = reach * problem.slide[dim, 0], reach * problem.slide[dim, 1]
+        charge, slide = _charge(depth, height, width, step_down - down, step_right - right)
         down += step_down
         right += step_right
-        elsewhere = elsewhere or dim == N or dim == G or dim == C
-        charge, slide = _charge(depth, height, width, move_down, move_right, elsewhere)
         if row == last:
             direction = slide
         elif charge > 0 and direction != 0 and slide != direction:
@@ -88,27 +106,11 @@ def _moved_inputs(problem: Problem, nest: Nest, level: int) -> int:
 
 
 @compiled
-def _window_step(problem: Problem, dim: int, reach: int) -> tuple[int, int]:
-    """Rows and columns that I's box moves when ``dim`` steps by ``reach``."""
-    if dim == P:
-        return problem.window[0] * reach, 0
-    if dim == R:
-        return problem.window[1] * reach, 0
-    if dim == Q:
-        return 0, problem.window[2] * reach
-    if dim == S:
-        return 0, problem.window[3] * reach
-    return 0, 0
-
-
-@compiled
-def _charge(
-    depth: int, height: int, width: int, down: int, right: int, elsewhere: bool
-) -> tuple[int, int]:
+def _charge(depth: int, height: int, width: int, down: int, right: int) -> tuple[int, int]:
     """Elements of a moved box outside the old one; axis and sign of the move if both overlap."""
-    if not elsewhere and down == 0 and right == 0:
+    if down == 0 and right == 0:
         return 0, 0
-    if elsewhere or (down != 0 and right != 0) or abs(down) >= height or abs(right) >= width:
+    if (down != 0 and right != 0) or abs(down) >= height or abs(right) >= width:
         return depth * height * width, 0
     if down != 0:
         return depth * width * abs(down), (1 if down > 0 else -1)
@@ -120,8 +122,9 @@ def distinct_receivers(problem: Problem, nest: Nest, operand: int, outer: int, i
     """Instances of ``inner`` below one of ``outer`` that need different data at once."""
     count = 1
     for level in range(outer, inner):
-        for axis in range(1, 3):
-            count *= distinct_along(problem, nest, operand, level, axis)
+        if nest.instances[level + 1] > nest.instances[level]:
+            count *= distinct_along(problem, nest, operand, level, 1)
+            count *= distinct_along(problem, nest, operand, level, 2)
     return count
 
 
@@ -167,8 +170,4 @@ def distinct_sums(a: int, n: int, b: int, m: int) -> int:
 @compiled
 def reduced_in_space(nest: Nest, level: int) -> bool:
     """Whether instances of ``level`` add up the same outputs with others."""
-    for outer in range(level):
-        for dim in (C, R, S):
-            if nest.factors[outer, 1, dim] * nest.factors[outer, 2, dim] > 1:
-                return True
-    return False
+    return nest.summed[level, 1] != 0

@@ -26,11 +26,15 @@ from qmc.nest_geometry import (
 )
 from qmc.nest_records import (
     DENSE,
+    DIM,
+    EXTENT,
     FILL,
     MAX_LEVELS,
     NEST,
+    OUTSIDE,
     PLANES,
     PROBLEM,
+    REACH,
     READ,
     SINGLE,
     UPDATE,
@@ -56,6 +60,7 @@ from qmc.nest_wires import network_energy
 
 #: What the other compiled modules take from here, whichever file it is in.
 __all__ = [
+    "BELOW",
     "DENSE",
     "FILL",
     "MAX_LEVELS",
@@ -94,13 +99,17 @@ __all__ = [
     "price",
     "price_all",
     "push_loops",
-    "row_accesses",
     "shrink_tile",
     "tile_elements",
     "total_cost",
     "window_height",
     "window_width",
 ]
+
+
+#: What a reciprocal is too small by, relative (:func:`ceil_quotient`), and numbers small enough.
+BELOW = 2.0**-50
+_EXACT = 1 << 48
 
 
 @compiled
@@ -124,38 +133,88 @@ def packed_words(problem: Problem, level: int, elements: int, bits: int) -> int:
 
 
 @compiled
-def row_accesses(problem: Problem, level: int, words: int) -> int:
-    """Row accesses that move ``words``."""
-    return ceil_div(words, problem.row_words[level])
+def ceil_quotient(number: float, divisor: int, reciprocal: float) -> float:
+    """A whole number over another, rounded up, by a reciprocal too small by :data:`BELOW`.
+
+    Of a number below 1 / (4 * BELOW) the product is too small by less than 1 / divisor, and never
+    too large: it rounds up to the same whole number as the quotient, without a division.
+    """
+    if number < _EXACT:
+        return np.ceil(number * reciprocal)
+    return float(ceil_div(int(number), divisor))
+
+
+@compiled
+def _stored_words(problem: Problem, level: int, elements: int, kind: int) -> float:
+    """Words that ``elements`` of W, I, a finished O or a partial sum (0 to 3) take."""
+    units = float(elements * problem.pack[level, kind, 2])
+    packs = ceil_quotient(units, problem.pack[level, kind, 0], problem.per_pack[level, kind])
+    return packs * problem.pack[level, kind, 1]
+
+
+@compiled
+def _row_energy(problem: Problem, level: int, words: float, action: int) -> float:
+    """Energy of the row accesses that move ``words``."""
+    rows = ceil_quotient(words, problem.row_words[level], problem.per_row[level])
+    return rows * problem.access_pj[level, action]
 
 
 @compiled
 def push_loops(nest: Nest, level: int, order: Ints) -> None:
     """Append the loops in time of ``level``; ``order`` lists all dims, innermost first."""
-    row = nest.loop_count[level]
-    steps = nest.steps[level]
+    first = last = nest.loop_count[level]
     for position in range(7, -1, -1):
         dim = order[position]
         extent = nest.factors[level, 0, dim]
-        if extent > 1:
-            nest.loops[row, 0] = dim
-            nest.loops[row, 1] = extent
-            nest.loops[row, 2] = nest.tile[level, dim] // extent
-            row += 1
-            steps *= extent
-    nest.loop_count[level + 1] = row
+        nest.loops[last, DIM] = dim  # overwritten by the next one if this is no loop
+        nest.loops[last, EXTENT] = extent
+        last += extent > 1
+    steps = nest.steps[level]
+    summed = nest.summed[level, 0]
+    for row in range(first, last):
+        dim, extent = nest.loops[row, DIM], nest.loops[row, EXTENT]
+        reach = int(nest.tile[level, dim] / extent)
+        nest.loops[row, REACH] = reach
+        nest.loops[row, OUTSIDE] = steps
+        steps *= extent
+        summed |= dim == C or dim == R or dim == S
+    nest.loop_count[level + 1] = last
     nest.steps[level + 1] = steps
+    nest.summed[level + 1, 0] = summed
 
 
 @compiled
-def shrink_tile(nest: Nest, level: int) -> None:
+def shrink_tile(problem: Problem, nest: Nest, level: int) -> None:
     """Extents of the tile inside the loops of ``level``, and instances that they use."""
-    used = 1
+    inner = level + 1
+    nest.instances[inner] = nest.instances[level]
+    nest.outputs[inner] = nest.outputs[level]
+    nest.summed[inner, 1] = nest.summed[level, 1]
+    if problem.fan_out[level, 0] * problem.fan_out[level, 1] == 1:
+        for dim in range(8):
+            nest.tile[inner, dim] = int(nest.tile[level, dim] / nest.factors[level, 0, dim])
+        return
+    used, outputs = 1, 1
     for dim in range(8):
         taken = nest.factors[level, 1, dim] * nest.factors[level, 2, dim]
-        nest.tile[level + 1, dim] = nest.tile[level, dim] // (nest.factors[level, 0, dim] * taken)
+        extent = nest.factors[level, 0, dim] * taken
+        nest.tile[inner, dim] = int(nest.tile[level, dim] / extent)
         used *= taken
-    nest.instances[level + 1] = nest.instances[level] * used
+        outputs *= taken if problem.relevant[O, dim] else 1
+    nest.instances[inner] *= used
+    nest.outputs[inner] = int(nest.outputs[inner] / outputs)
+    nest.summed[inner, 1] |= used > outputs
+
+
+@compiled
+def _count_receivers(problem: Problem, nest: Nest, level: int) -> None:
+    """Instances right below ``level`` that need different data at once, by operand."""
+    for operand in range(3):
+        nest.spread[level, operand] = 1
+    if nest.instances[level + 1] > nest.instances[level]:
+        for operand in range(3):
+            along_x = distinct_along(problem, nest, operand, level, 1)
+            nest.spread[level, operand] = along_x * distinct_along(problem, nest, operand, level, 2)
 
 
 @compiled
@@ -165,7 +224,8 @@ def close_level(problem: Problem, nest: Nest, level: int) -> bool:
     All blocks of ``level`` must be filled and its loops pushed.
     """
     inner = level + 1
-    shrink_tile(nest, level)
+    shrink_tile(problem, nest, level)
+    _count_receivers(problem, nest, level)
     nest.energy[inner] = nest.energy[level]
     for memory in range(inner):
         nest.port_words[inner, memory, 0] = nest.port_words[level, memory, 0]
@@ -188,73 +248,63 @@ def close_level(problem: Problem, nest: Nest, level: int) -> bool:
 @compiled
 def _serve(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -> None:
     """Charge ``outer`` for all its accesses of ``operand``, now that its inner holder is known."""
-    receivers = distinct_receivers(problem, nest, operand, outer, inner)
-    served = nest.served[inner, operand] * receivers
+    served = nest.served[inner, operand]
+    for level in range(outer, inner):
+        served *= nest.spread[level, operand]
     arriving = nest.served[outer, operand]
     tile = tile_elements(problem, operand, nest.tile[outer])
     if operand == O:
         reads, fills, updates, held = _output_words(problem, nest, outer, served, arriving, tile)
+        rows = _row_energy(problem, outer, reads, READ) + _row_energy(problem, outer, fills, FILL)
+        rows += _row_energy(problem, outer, updates, UPDATE)
+        fills += updates
     else:
-        bits = problem.stored_bits[outer, operand]
-        reads = packed_words(problem, outer, served, bits)
-        fills = packed_words(problem, outer, arriving, bits)
-        updates = 0
-        held = packed_words(problem, outer, tile, bits)
-    rows = (
-        row_accesses(problem, outer, reads) * problem.access_pj[outer, READ]
-        + row_accesses(problem, outer, fills) * problem.access_pj[outer, FILL]
-        + row_accesses(problem, outer, updates) * problem.access_pj[outer, UPDATE]
-    )
+        reads = _stored_words(problem, outer, served, operand)
+        fills = _stored_words(problem, outer, arriving, operand)
+        held = _stored_words(problem, outer, tile, operand)
+        rows = _row_energy(problem, outer, reads, READ) + _row_energy(problem, outer, fills, FILL)
     nest.energy[inner] += rows * min(nest.instances[outer], problem.clusters[outer])
     if problem.networks > 0:
         nest.energy[inner] += network_energy(
             problem, nest, operand, outer, inner, problem.bits[operand], problem.bits[3]
         )
-    nest.port_words[inner, outer, 0] += reads
-    nest.port_words[inner, outer, 1] += fills + updates
-    nest.held_words[inner, outer] += held
+    nest.port_words[inner, outer, 0] += int(reads)
+    nest.port_words[inner, outer, 1] += int(fills)
+    nest.held_words[inner, outer] += int(held)
 
 
 @compiled
 def _output_words(
     problem: Problem, nest: Nest, level: int, updates: int, written_back: int, tile: int
-) -> tuple[int, int, int, int]:
+) -> tuple[float, float, float, float]:
     """Words read, filled, updated and held of O at ``level``."""
-    reads, fills, final, holds_partial = output_counts(
-        problem, nest, level, updates, written_back, tile
-    )
-    finished, partial = problem.stored_bits[level, 2], problem.stored_bits[level, 3]
-    if finished == partial:
-        update_words = packed_words(problem, level, updates, finished)
+    reads, fills, final, holds_partial = output_counts(problem, nest, level, updates, written_back)
+    if problem.stored_bits[level, 2] == problem.stored_bits[level, 3]:
+        update_words = _stored_words(problem, level, updates, 2)
     else:
-        update_words = packed_words(problem, level, updates - final, partial)
-        update_words += packed_words(problem, level, final, finished)
+        update_words = _stored_words(problem, level, updates - final, 3)
+        update_words += _stored_words(problem, level, final, 2)
     return (
-        packed_words(problem, level, reads, partial),
-        packed_words(problem, level, fills, partial),
+        _stored_words(problem, level, reads, 3),
+        _stored_words(problem, level, fills, 3),
         update_words,
-        packed_words(problem, level, tile, partial if holds_partial else finished),
+        _stored_words(problem, level, tile, 3 if holds_partial else 2),
     )
 
 
 @compiled
 def output_counts(
-    problem: Problem, nest: Nest, level: int, updates: int, written_back: int, tile: int
+    problem: Problem, nest: Nest, level: int, updates: int, written_back: int
 ) -> tuple[int, int, int, bool]:
     """Elements of O read, filled and updated for the last time at ``level``; partial sums held?"""
-    distinct = tile
-    reduced = False
-    for row in range(nest.loop_count[level]):
-        dim = nest.loops[row, 0]
-        if problem.relevant[O, dim]:
-            distinct *= nest.loops[row, 1]
-        reduced = reduced or problem.reduction[dim]
+    distinct = nest.outputs[level]
     across = reduced_in_space(nest, level)
     fills = 0
     if written_back > 0:
         fills = written_back if problem.first_fill_counted else written_back - distinct
     final = 0 if across else distinct
-    return updates - distinct, fills, final, reduced or across or updates > distinct
+    partial = nest.summed[level, 0] != 0 or across or updates > distinct
+    return updates - distinct, fills, final, partial
 
 
 @compiled
@@ -265,8 +315,8 @@ def port_cycles(problem: Problem, nest: Nest, level: int) -> int:
         for port in range(2):
             if problem.bandwidth[memory, port] < np.inf:
                 needed = nest.port_words[level, memory, port] / problem.bandwidth[memory, port]
-                cycles = max(cycles, np.ceil(needed))
-    return int(cycles)
+                cycles = max(cycles, needed)
+    return int(np.ceil(cycles))
 
 
 @compiled
@@ -282,10 +332,10 @@ def total_cost(problem: Problem, nest: Nest) -> tuple[float, int]:
 
 
 @compiled
-def price(problem: Problem, nest: Nest, orders: Ints) -> tuple[float, int, bool]:
-    """Energy, cycles and fit of a nest with its factors set; ``orders`` (L, 8) innermost first."""
+def price(problem: Problem, nest: Nest) -> tuple[float, int, bool]:
+    """Energy, cycles and fit of a nest with its factors and orders set."""
     for level in range(problem.levels):
-        push_loops(nest, level, orders[level])
+        push_loops(nest, level, nest.order[level])
         if not close_level(problem, nest, level):
             return 0.0, 0, False
     energy, cycles = total_cost(problem, nest)
@@ -307,8 +357,12 @@ def price_all(problem: Problem, nest: Nest, factors: Ints, orders: Ints) -> Floa
     """
     results = np.empty((factors.shape[0], 2))
     for index in range(factors.shape[0]):
-        nest.factors[: problem.levels] = factors[index]
-        energy, cycles, fits = price(problem, nest, orders[index])
+        for level in range(problem.levels):
+            for dim in range(8):
+                nest.order[level, dim] = orders[index, level, dim]
+                for block in range(3):
+                    nest.factors[level, block, dim] = factors[index, level, block, dim]
+        energy, cycles, fits = price(problem, nest)
         results[index, 0] = energy if fits else np.nan
         results[index, 1] = cycles if fits else np.nan
     return results

@@ -21,15 +21,21 @@ READ, FILL, UPDATE = range(3)
 
 #: Most memories of a machine.
 MAX_LEVELS = 16
-#: A row of loops for every dim of every memory.
-_MAX_LOOPS = 8 * MAX_LEVELS
+#: A row of loops for every dim of every memory, and one that is written before it is counted.
+_MAX_LOOPS = 8 * MAX_LEVELS + 1
+#: Columns of ``Nest.loops``.
+DIM, EXTENT, REACH, OUTSIDE = range(4)
 
 #: A layer at its widths on a machine. Fields:
 #: levels: L, the number of memories; index L stands for the MACs.
 #: bounds: loop bounds. relevant: whether a dim indexes an operand. reduction: whether it is summed.
-#: window: stride and dilation of the height, stride and dilation of the width.
+#: window: stride and dilation of the height, stride and dilation of the width. slide: rows and
+#: columns that I's box moves when a dim steps by one.
 #: bits: of W, I, a finished O, a partial sum, as the layer has them.
 #: stored_bits: the same as a memory stores them.
+#: pack: how elements of each become words of a memory: ``pack[1]`` words for every ``pack[0]``
+#: units begun, of which an element has ``pack[2]``. per_pack: just below 1 / ``pack[0]``; per_row:
+#: just below 1 / row_words (:func:`qmc.nest_kernel.ceil_quotient`).
 #: first_fill_counted: 1 when filling an accumulator with zeros is charged.
 #: parent: nearest level outside that keeps the operand, -1 when the level itself does not; the MACs
 #: keep everything. holder: the level itself or the nearest outside that keeps the operand.
@@ -50,6 +56,7 @@ PROBLEM = np.dtype(
         ("relevant", np.int8, (3, 8)),
         ("reduction", np.int8, (8,)),
         ("window", np.int64, (4,)),
+        ("slide", np.int64, (8, 2)),
         ("bits", np.int64, (4,)),
         ("first_fill_counted", np.int64),
         ("parent", np.int64, (MAX_LEVELS + 1, 3)),
@@ -59,6 +66,9 @@ PROBLEM = np.dtype(
         ("depth", np.int64, (MAX_LEVELS,)),
         ("packing", np.int64, (MAX_LEVELS,)),
         ("stored_bits", np.int64, (MAX_LEVELS, 4)),
+        ("pack", np.int64, (MAX_LEVELS, 4, 3)),
+        ("per_pack", np.float64, (MAX_LEVELS, 4)),
+        ("per_row", np.float64, (MAX_LEVELS,)),
         ("clusters", np.int64, (MAX_LEVELS,)),
         ("access_pj", np.float64, (MAX_LEVELS, 3)),
         ("leakage_pj", np.float64, (MAX_LEVELS + 1,)),
@@ -78,21 +88,29 @@ PROBLEM = np.dtype(
 )
 
 #: A mapping under construction; what is known of level l depends on the loops outside it only.
-#: factors: temporal, x and y factors of the blocks of a level. tile: extents of the tile it holds.
-#: loops: loops in time, outermost first: dim, extent, extent of that dim inside it.
+#: factors: temporal, x and y factors of the blocks of a level. order: of its loops in time,
+#: innermost first, where a whole mapping is priced. tile: extents of the tile it holds.
+#: loops: loops in time, outermost first: dim, extent, extent of that dim inside it, product of the
+#: extents outside it.
 #: loop_count: rows of loops outside a level. steps: their product. instances: loops in space
-#: outside.
+#: outside. spread: of them, those right below a level that need different data at once, by operand.
+#: outputs: different outputs that one instance of a level holds over the run. summed: whether loops
+#: outside a level add up the same outputs, in time and in space.
 #: served: elements exchanged between an instance of a level and its parent.
 #: energy: of the memories whose inner traffic is known, pJ; port_words and held_words: words they
 #: read and write, and words of the tiles they hold.
 NEST = np.dtype(
     [
         ("factors", np.int64, (MAX_LEVELS, 3, 8)),
+        ("order", np.int64, (MAX_LEVELS, 8)),
         ("tile", np.int64, (MAX_LEVELS + 1, 8)),
-        ("loops", np.int64, (_MAX_LOOPS, 3)),
+        ("loops", np.int64, (_MAX_LOOPS, 4)),
         ("loop_count", np.int64, (MAX_LEVELS + 1,)),
         ("steps", np.int64, (MAX_LEVELS + 1,)),
         ("instances", np.int64, (MAX_LEVELS + 1,)),
+        ("spread", np.int64, (MAX_LEVELS, 3)),
+        ("outputs", np.int64, (MAX_LEVELS + 1,)),
+        ("summed", np.int8, (MAX_LEVELS + 1, 2)),
         ("served", np.int64, (MAX_LEVELS + 1, 3)),
         ("energy", np.float64, (MAX_LEVELS + 1,)),
         ("port_words", np.int64, (MAX_LEVELS + 1, MAX_LEVELS, 2)),
@@ -109,7 +127,8 @@ Nest = Any
 def empty_nest(bounds: Ints) -> Nest:
     """A nest without loops."""
     nest = np.zeros(1, NEST)[0]
-    for field in ("factors", "tile", "loops", "steps", "instances"):
+    for field in ("factors", "tile", "loops", "steps", "instances", "spread"):
         nest[field] = 1
     nest["tile"][0] = bounds
+    nest["outputs"][0] = np.prod([bounds[dim] for dim in (N, G, K, P, Q)])
     return nest

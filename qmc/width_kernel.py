@@ -98,7 +98,7 @@ def price_level(problem: Problem, widths: Widths, nest: Nest, prices: Prices, le
     All blocks of ``level`` must be filled and its loops pushed.
     """
     inner = level + 1
-    shrink_tile(nest, level)
+    shrink_tile(problem, nest, level)
     for operand in range(3):
         for c in range(widths.classes[operand]):
             prices.energy[inner, operand, c] = prices.energy[level, operand, c]
@@ -171,7 +171,7 @@ def _charge_outputs(
 ) -> None:
     """The same for O, whose partial and finished sums have widths of their own."""
     tile = tile_elements(problem, O, nest.tile[outer])
-    reread, fills, final, partial = output_counts(problem, nest, outer, updates, written_back, tile)
+    reread, fills, final, partial = output_counts(problem, nest, outer, updates, written_back)
     count = float(min(nest.instances[outer], problem.clusters[outer]))
     row = float(problem.row_words[outer])
     for c in range(widths.classes[O]):

@@ -13,7 +13,7 @@ from qmc.errors import CapacityError, NoMappingError
 from qmc.layer import Layer, LoopBounds, Op, Precision
 from qmc.mapspace import MapSpace, Tiling, map_space, to_mapping
 from qmc.nest_arrays import build_problem
-from qmc.nest_kernel import empty_nest, price_all
+from qmc.nest_kernel import BELOW, ceil_quotient, empty_nest, price_all
 from qmc.targets import load_target
 from tests.machines import small_layer, small_precision, small_target
 
@@ -112,3 +112,13 @@ def test_kernel_random_machines_equal_model() -> None:
         except NoMappingError:
             continue
     assert fitting > 100
+
+
+def test_ceil_quotient_around_multiples_is_exact() -> None:
+    rng = random.Random(5)
+    for _ in range(20_000):
+        divisor = rng.randint(1, 1 << rng.randint(1, 20))
+        multiple = rng.randint(0, (1 << rng.randint(1, 52)) // divisor) * divisor
+        number = max(0, multiple + rng.choice([-1, 0, 1]))
+        rounded_up = ceil_quotient(float(number), divisor, (1 - BELOW) / divisor)
+        assert rounded_up == -(-number // divisor), (number, divisor)

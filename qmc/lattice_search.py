@@ -49,6 +49,8 @@ _LARGEST_TABLES, _MOST_PAIRS, _MOST_WAYS = 800 << 20, 50_000, 1 << 19
 _SLICE = 1 << 16
 #: Batches of relaxed candidates that count as many steps of a search as this.
 _BATCH_STEPS = 1 << 12
+#: Steps to look for a mapping when all others are used up.
+_LAST_STEPS = 1 << 20
 _WINDOW = np.array([dim.value in "PQRS" for dim in DIMS])
 _IRRELEVANT = np.array([[dim in dims for dim in range(8)] for dims in IRRELEVANT], np.int64)
 #: Candidates: spread and keep choice.
@@ -212,10 +214,27 @@ def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
             if np.isfinite(state["best"][1]):
                 return True, float(state["best"][0])
     except _OutOfStepsError:
+        bound = _lower_bound(search, first, order)
         if search.winner is None:
-            state["best"] = np.inf
-        return False, _lower_bound(search, first, order)
+            _take_what_is_known(search, state)
+        return False, bound
     return True, np.inf
+
+
+def _take_what_is_known(search: LatticeSearch, state: State) -> None:
+    """Look for a mapping among the candidates relaxed so far, with a few more steps."""
+    search.steps = _LAST_STEPS
+    least = min((keys[0] for keys in search.relaxed.values()), default=np.inf)
+    for limit in _LIMITS if 0 < least < np.inf else ():
+        state["best"] = least * limit, np.inf
+        try:
+            _descend_all(search, state)
+        except _OutOfStepsError:
+            break
+        if search.winner is not None:
+            return
+    if search.winner is None:
+        state["best"] = np.inf
 
 
 def _descend_all(search: LatticeSearch, state: State) -> None:

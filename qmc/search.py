@@ -155,6 +155,8 @@ def search(
         found = _by_lattice(walked, precision, rules, choices, request)
     if found is None or (found.keep is None and not found.exhausted):
         bound = 0.0 if found is None else found.lower_bound
+        each = max(1, max_steps // len(space.keeps)) if found is not None else max_steps
+        request = replace(request, max_steps=each)
         found = _by_walks(walked, precision, rules, choices, request, bound)
     if found.keep is not None:
         mapping = best_mapping(walked, found.state, found.keep)

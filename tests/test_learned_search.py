@@ -19,11 +19,13 @@ from qmc.schedule import Task
 from qmc.search import search
 from qmc.search_result import Objective, SearchResult
 from qmc.targets import load_target
+from qmc.targets.unconstrained import unconstrained
 from tests.machines import small_layer, small_precision, small_target
 
 MODEL = AnalyticalModel()
 WIDE = Layer("wide", Op.CONV, ("x",), "y", LoopBounds(K=48, C=36, P=14, Q=9, R=3, S=3))
 POINT = Layer("point", Op.CONV, ("x",), "y", LoopBounds(K=96, C=80, P=11, Q=7), strides=(2, 2))
+HARD = Layer("hard", Op.CONV, ("x",), "y", LoopBounds(K=144, C=24, P=56, Q=56))
 DEPTH = Layer("depth", Op.CONV, ("x",), "y", LoopBounds(G=60, P=13, Q=15, R=3, S=5))
 
 
@@ -132,14 +134,15 @@ def test_learned_mapper_says_that_exact_proves_sooner() -> None:
 
 def test_auto_takes_the_proof_where_there_is_one_and_the_better_elsewhere() -> None:
     proved = Task(WIDE, Precision(), load_target("simba"), MODEL)
-    hard = Task(WIDE, Precision(), load_target("simba-8b"), MODEL)
+    free = unconstrained(load_target("simba"))
+    hard = Task(HARD, Precision(), free, MODEL)
     first, second = (
         result(one).certificate for one in find_mappings([proved, hard], 2, Request(Mapper.AUTO))
     )
     assert first.proved
     assert not second.proved
     assert second.note.startswith("auto: exact proved nothing in 4 million steps, learned found")
-    exact = search(WIDE, Precision(), load_target("simba-8b"), MODEL, max_steps=1 << 22)
+    exact = search(HARD, Precision(), free, MODEL, max_steps=1 << 22)
     assert second.best <= exact.certificate.best
     assert second.lower_bound <= exact.certificate.lower_bound
 

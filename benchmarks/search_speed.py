@@ -3,9 +3,9 @@
 ``TARGET-unconstrained`` is the machine with every loop allowed anywhere and every bypass. Bars:
 0.1 s median, 1 s worst on eyeriss and simba; 0.2 s and 3 s on the same machines unconstrained.
 
-Prints mapping evaluations per second, and for every distinct layer of MobileNetV1, MobileNetV2 and
-ResNet-18 the time to the proof: median, worst, and the share proved. Process start and compilation
-are printed apart.
+Prints for all distinct layers of MobileNetV1, MobileNetV2 and ResNet-18 the time to the proof:
+median, worst, and how many are proved. Process start and compilation are printed apart. Mappings
+priced per second: ``mapping_rate.py``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ import statistics
 import sys
 import time
 
-import numpy as np
-
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.layer import Layer, LoopBounds, Op, Precision
-from qmc.mapspace import map_space
-from qmc.nest_arrays import build_problem
-from qmc.nest_kernel import empty_nest, price_all
 from qmc.search import compile_kernels, search
 from qmc.targets import Target, load_target
 from qmc.targets.unconstrained import unconstrained
@@ -81,28 +76,7 @@ def distinct_layers() -> list[Layer]:
     return list({(layer.bounds, layer.strides): layer for layer in layers}.values())
 
 
-def evaluations_per_second(target: Target, count: int = 1 << 18) -> float:
-    """Full evaluations of one mapping after another, on one core."""
-    layer = conv(14, 256, 512)
-    space = map_space(layer, target)
-    problem = build_problem(layer, Precision(), target, space.keeps[0], AnalyticalModel())
-    levels = len(target.memories)
-    factors = np.ones((count, levels, 3, 8), np.int64)
-    outer = np.array([1, 2, 4, 8])[np.arange(count) % 4]
-    factors[:, 0] = 1
-    factors[:, 0, 0] = space.bounds
-    factors[:, 0, 0, 2] //= outer
-    factors[:, 1, 0, 2] = outer
-    orders = np.tile(np.arange(8), (count, levels, 1))
-    nest = empty_nest(problem["bounds"])
-    price_all(problem, nest, factors[:1], orders[:1])
-    began = time.perf_counter()
-    price_all(problem, nest, factors, orders)
-    return count / (time.perf_counter() - began)
-
-
 def report(target: Target, layers: list[Layer]) -> None:
-    print(f"{target.name}: {evaluations_per_second(target) / 1e6:.2f} million evaluations/s")
     wall, cpu, proved = [], [], 0
     for layer in layers:
         began = time.process_time()

@@ -20,7 +20,7 @@ from qmc.search_result import Certificate, Objective, SearchResult
 from qmc.targets.target import Target
 
 #: Raise with every change of the cost rules, the map space or the search: older entries are void.
-RULES_VERSION = 5
+RULES_VERSION = 6
 #: Steps of a search that a budget of time ends.
 _NO_LIMIT = 1 << 62
 

@@ -1,9 +1,9 @@
 """Exact search: the best mapping of a layer in its whole map space, with a proof.
 
-Large spaces are searched by dynamic programming on the lattice of tiles
-(:mod:`qmc.lattice_search`). Small ones, and those too wide for its tables, are walked depth first
-with admissible bounds (:mod:`qmc.branch_and_bound`), one walk for each choice of what the memories
-keep. The result depends on the arguments alone, not on time, unless ``budget_seconds`` is given.
+Spaces are searched by dynamic programming on the lattice of tiles (:mod:`qmc.lattice_search`);
+those too wide for its tables are walked depth first with admissible bounds
+(:mod:`qmc.branch_and_bound`), one walk for each choice of what the memories keep. The result
+depends on the arguments alone, not on time, unless ``budget_seconds`` is given.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def search(
     key, tilings = OBJECTIVE_KEYS[objective], count_tilings(walked)
     request = _Request(key, limit, max_steps, deadline, tilings)
     found = None
-    if tilings > _SMALL_SPACE and lattice_search.is_practical(walked):
+    if lattice_search.is_practical(walked):
         found = _by_lattice(walked, precision, rules, choices, request)
     if found is None or (found.keep is None and not found.exhausted):
         bound = 0.0 if found is None else found.lower_bound
@@ -431,9 +431,6 @@ def compile_kernels() -> None:
     target = _one_memory_machine()
     layer = Layer("smallest", Op.CONV, ("input",), "output", LoopBounds(K=2))
     search(layer, Precision(), target, AnalyticalModel())
-    space = map_space(layer, target)
-    request = _Request(OBJECTIVE_KEYS[Objective.EDP], np.inf, MAX_STEPS, None, 1)
-    _by_lattice(space, Precision(), AnalyticalModel(), build_choices(space), request)
 
 
 def _one_memory_machine() -> Target:

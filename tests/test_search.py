@@ -27,6 +27,11 @@ def conv(name: str = "conv", strides: tuple[int, int] = (1, 1), **bounds: int) -
     return Layer(name, Op.CONV, ("x",), "y", LoopBounds(**bounds), strides=strides)
 
 
+def force_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search by walks, as where the tables of the lattice would be too large."""
+    monkeypatch.setattr("qmc.search.lattice_search.is_practical", lambda space: False)
+
+
 def brute_force(layer, precision, target, model, objective):
     """Best (objective, cycles) over every mapping, each order included, by the model alone."""
     best = None
@@ -41,8 +46,13 @@ def brute_force(layer, precision, target, model, objective):
     return best
 
 
+@pytest.mark.parametrize("walked", [False, True])
 @pytest.mark.parametrize("first", range(0, 240, 30))
-def test_search_random_machines_equals_brute_force(first: int) -> None:
+def test_search_random_machines_equals_brute_force(
+    first: int, walked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if walked:
+        force_walks(monkeypatch)
     compared = sum(_compare_with_brute_force(seed) for seed in range(first, first + 30))
     assert compared >= 15
 
@@ -292,7 +302,8 @@ def test_search_stopped_before_the_limit_is_met_falls_back_to_the_fastest() -> N
     assert found.certificate.lower_bound <= found.certificate.best
 
 
-def test_certificate_counts_what_the_walk_saw() -> None:
+def test_certificate_counts_what_the_walk_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    force_walks(monkeypatch)
     layer, target = conv(K=4, C=16, P=14, Q=7, R=3, S=1), load_target("eyeriss")
     edp = search(layer, Precision(), target, _MODEL).certificate
     assert set(edp.pruned) == {"capacity", "energy", "compute", "bandwidth", "latency limit"}

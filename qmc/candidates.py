@@ -20,7 +20,7 @@ from qmc.mapspace import MapSpace
 from qmc.nest_arrays import words_per_element
 from qmc.nest_bounds import TIE
 from qmc.nest_records import Floats, Ints, O, Problem
-from qmc.spatial_choices import Spread, spreads
+from qmc.spatial_choices import Spread
 
 _OPERANDS = tuple(Operand)
 #: Cycles that no mapping takes; a candidate without any mapping takes infinitely many.
@@ -109,18 +109,24 @@ class Candidates:
         return self.holders[operand][self.held[operand, keep]]
 
 
-def candidates(space: MapSpace, problem: Problem, reuse: Floats, objective: int) -> Candidates:
+def candidates(
+    space: MapSpace,
+    levels: tuple[tuple[Spread, ...], ...],
+    problem: Problem,
+    reuse: Floats,
+    objective: int,
+) -> Candidates:
     """All candidates of a map space.
 
     Args:
         space: the layer on the machine.
+        levels: spreads over each fan-out.
         problem: the same as arrays; its keep choice does not matter.
         reuse: of :func:`qmc.lattice.reuse`.
         objective: as in :mod:`qmc.branch_and_bound`.
     """
     memories = space.target.memories
     count = len(memories)
-    levels = tuple(spreads(space, level) for level in range(count))
     picked = np.array(list(product(*(range(len(found)) for found in levels))))
     degrees = _degrees(levels, picked)
     work = float(np.prod(np.array(space.bounds, np.float64)))

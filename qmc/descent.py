@@ -29,7 +29,7 @@ from qmc.branch_and_bound import (
     keys,
 )
 from qmc.jit import compiled
-from qmc.nest_bounds import MAX_ORDERS, TIE, Choices
+from qmc.nest_bounds import MAX_ORDERS, TIE, Choices, filled_elements
 from qmc.nest_kernel import (
     MAX_LEVELS,
     Floats,
@@ -283,24 +283,9 @@ def _known(d: Descent, level: int, lane: int) -> float:
     for operand in range(3):
         outer = d.problem.holder[level, operand]
         if outer > 0 and d.plan.fills[lane, outer, operand] > 0:
-            arriving = float(d.nest.served[outer, operand])
-            if operand == O and d.problem.first_fill_counted == 0:
-                arriving -= _distinct(d.problem, d.nest, outer)
-            known += arriving * d.nest.instances[outer] * d.plan.fills[lane, outer, operand]
+            filled = filled_elements(d.problem, d.nest, operand, outer)
+            known += filled * d.plan.fills[lane, outer, operand]
     return known
-
-
-@compiled
-def _distinct(problem: Problem, nest: Nest, level: int) -> float:
-    """Different outputs that one instance of ``level`` holds over the run."""
-    count = 1.0
-    for dim in range(8):
-        if problem.relevant[O, dim]:
-            count *= nest.tile[level, dim]
-    for row in range(nest.loop_count[level]):
-        if problem.relevant[O, nest.loops[row, 0]]:
-            count *= nest.loops[row, 1]
-    return count
 
 
 @compiled

@@ -38,7 +38,7 @@ from qmc.mapspace import DIMS, MapSpace, divisors, loopable_dims
 from qmc.nest_bounds import TIE, Choices
 from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
 from qmc.relaxation import LANES, Grid, Lanes, Memories, Tables, relax
-from qmc.spatial_choices import Spread, count_degrees, count_pairs
+from qmc.spatial_choices import Spread, count_pairs, spreads
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
 _LIMITS = (1.03, 1.2, 1.6, 4.0, np.inf)
@@ -121,21 +121,22 @@ class LatticeSearch:
             raise _OutOfStepsError
 
 
-def is_practical(space: MapSpace) -> bool:
-    """Whether the tables of a map space are small enough, some 800 MB at most."""
+def practical_spreads(space: MapSpace) -> tuple[tuple[Spread, ...], ...] | None:
+    """The spreads over each fan-out; None where the tables of the search would be too large."""
     levels = range(len(space.target.memories))
     nodes = prod(len(divisors(bound)) for bound in space.bounds)
     if nodes * LANES * 8 * (8 * len(levels) + 8) > _LARGEST_TABLES:
-        return False
+        return None
     if max(count_pairs(space, level) for level in levels) > _MOST_PAIRS:
-        return False
-    picked: int = prod(count_degrees(space, level) for level in levels)
+        return None
+    found = tuple(spreads(space, level) for level in levels)
     sets = max(2 ** sum(x not in m.keep | m.bypass for m in space.target.memories) for x in Operand)
-    return bool(picked * sets <= _MOST_WAYS)
+    return found if prod(map(len, found)) * sets <= _MOST_WAYS else None
 
 
 def prepare(
     space: MapSpace,
+    levels: tuple[tuple[Spread, ...], ...],
     choices: Choices,
     problem_of: Callable[[int], Problem],
     objective: int,
@@ -146,6 +147,7 @@ def prepare(
 
     Args:
         space: the layer on the machine.
+        levels: see :func:`practical_spreads`.
         choices: what may be chosen in it.
         problem_of: the problem under a keep choice, by number.
         objective: as in :mod:`qmc.branch_and_bound`.
@@ -156,7 +158,7 @@ def prepare(
     problem, count, layer = problem_of(0), len(memories), space.layer
     lattice = build_lattice(space.bounds)
     table = reuse(lattice, problem)
-    found = candidates(space, problem, table, objective)
+    found = candidates(space, levels, problem, table, objective)
     looped = np.zeros((count, 8), np.int64)
     for block in space.blocks:
         if block.axis is None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from qmc.branch_and_bound import State
 from qmc.jit import compiled
-from qmc.nest_bounds import MAX_ORDERS, Choices
+from qmc.nest_bounds import Choices
 from qmc.nest_kernel import Ints, Nest, Problem
-from qmc.random_walk import descend, is_legal
+from qmc.random_walk import choose_order, descend, is_legal
 
 #: Changes tried for one child; most are not allowed where a dataflow is prescribed.
 _TRIES = 64
@@ -81,26 +81,10 @@ def _change_once(choices: Choices, nest: Nest, orders: Ints, levels: int) -> boo
     """One random change; False when it is not allowed or changes nothing."""
     kind = np.random.randint(8)
     if kind == 0:
-        return _draw_order(choices, nest, orders, np.random.randint(levels))
+        return choose_order(choices, nest, orders, np.random.randint(levels)) > 1
     if kind < 3:
         return _swap(choices, nest, levels)
     return _move(choices, nest, levels)
-
-
-@compiled
-def _draw_order(choices: Choices, nest: Nest, orders: Ints, level: int) -> bool:
-    """Another order of a level's loops, of those that reuse differently."""
-    looped = 0
-    for dim in range(8):
-        if nest.factors[level, 0, dim] > 1:
-            looped |= 1 << dim
-    count = 0
-    while count < MAX_ORDERS and choices.order_lists[level, looped, count] >= 0:
-        count += 1
-    chosen = choices.order_lists[level, looped, np.random.randint(count)]
-    for position in range(8):
-        orders[level, position] = choices.orders[level, chosen, position]
-    return count > 1
 
 
 @compiled

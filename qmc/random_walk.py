@@ -10,7 +10,7 @@ import numpy as np
 from qmc.branch_and_bound import CLOSE, FACTOR, State, allowed, keep_if_best
 from qmc.jit import compiled
 from qmc.nest_bounds import MAX_ORDERS, Choices
-from qmc.nest_kernel import G, Nest, Problem, close_level, push_loops
+from qmc.nest_kernel import G, Ints, Nest, Problem, close_level, push_loops
 
 
 @compiled
@@ -77,7 +77,14 @@ def draw_factor(choices: Choices, nest: Nest, state: State, depth: int) -> bool:
 
 @compiled
 def draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
-    """Draw an order among those that reuse differently."""
+    """Draw an order among those that reuse differently, and take it."""
+    choose_order(choices, nest, state.order, level)
+    push_loops(nest, level, state.order[level])
+
+
+@compiled
+def choose_order(choices: Choices, nest: Nest, orders: Ints, level: int) -> int:
+    """Draw an order of a level into ``orders`` (L, 8); returns how many reuse differently."""
     looped = 0
     for dim in range(8):
         if nest.factors[level, 0, dim] > 1:
@@ -87,8 +94,8 @@ def draw_order(choices: Choices, nest: Nest, state: State, level: int) -> None:
         count += 1
     chosen = choices.order_lists[level, looped, np.random.randint(count)]
     for position in range(8):
-        state.order[level, position] = choices.orders[level, chosen, position]
-    push_loops(nest, level, state.order[level])
+        orders[level, position] = choices.orders[level, chosen, position]
+    return count
 
 
 @compiled

@@ -42,6 +42,7 @@ from qmc.nest_kernel import Ints, Nest, Problem, empty_nest
 from qmc.pixels import in_a_row, in_rows
 from qmc.random_walk import climb, sample
 from qmc.search_result import Certificate, Objective, SearchResult
+from qmc.spatial_choices import Spread
 from qmc.targets.target import LoopConstraint, MacArray, MemoryLevel, Packing, Target
 
 __all__ = ["Certificate", "Objective", "SearchResult", "search"]
@@ -151,8 +152,9 @@ def search(
     key, tilings = OBJECTIVE_KEYS[objective], count_tilings(walked)
     request = _Request(key, limit, max_steps, deadline, tilings)
     found = None
-    if lattice_search.is_practical(walked):
-        found = _by_lattice(walked, precision, rules, choices, request)
+    levels = lattice_search.practical_spreads(walked)
+    if levels is not None:
+        found = _by_lattice(walked, levels, precision, rules, choices, request)
     if found is None or (found.keep is None and not found.exhausted):
         bound = 0.0 if found is None else found.lower_bound
         each = max(1, max_steps // len(space.keeps)) if found is not None else max_steps
@@ -214,6 +216,7 @@ class _Found:
 
 def _by_lattice(
     space: MapSpace,
+    levels: tuple[tuple[Spread, ...], ...],
     precision: Precision,
     rules: AnalyticalModel,
     choices: Choices,
@@ -228,7 +231,8 @@ def _by_lattice(
     state = new_state(space)
     state["most_cycles"] = request.max_cycles
     searched = lattice_search.prepare(
-        *(space, choices, problem_of, request.objective, request.max_steps, request.deadline)
+        *(space, levels, choices, problem_of, request.objective),
+        *(request.max_steps, request.deadline),
     )
     exhausted, bound = lattice_search.run(searched, state)
     cut = searched.cut()

@@ -17,7 +17,7 @@ from qmc.lattice import IRRELEVANT
 from qmc.mapspace import DIMS, Block, MapSpace, divisors
 from qmc.nest_records import Ints
 
-_P, _Q, _R, _S, _K = (DIMS.index(next(d for d in DIMS if d.value == c)) for c in "PQRSK")
+_P, _Q, _R, _S = (DIMS.index(next(d for d in DIMS if d.value == c)) for c in "PQRS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,6 @@ class Spread:
 def count_pairs(space: MapSpace, level: int) -> int:
     """Spreads along x times those along y of one fan-out."""
     return prod(len(_along(space, b)) for b in space.blocks if b.level == level and b.axis)
-
-
-def count_degrees(space: MapSpace, level: int) -> int:
-    """Number of :func:`spreads`."""
-    return len(spreads(space, level))
 
 
 def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:

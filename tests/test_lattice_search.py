@@ -17,6 +17,7 @@ from qmc.mapspace import MapSpace, count_tilings, map_space
 from qmc.nest_arrays import build_choices, build_problem, new_state
 from qmc.search import OBJECTIVE_KEYS, search
 from qmc.search_result import Objective
+from qmc.spatial_choices import spreads
 from qmc.targets import Target, load_target
 from qmc.targets.unconstrained import unconstrained
 from tests.machines import FREE, small_layer, small_precision, small_target
@@ -33,7 +34,8 @@ def by_lattice(space, precision, model, objective, steps=1 << 40):
 
     choices, state = build_choices(space), new_state(space)
     key = OBJECTIVE_KEYS[objective]
-    searched = lattice_search.prepare(space, choices, problem_of, key, steps, None)
+    levels = tuple(spreads(space, level) for level in range(len(space.target.memories)))
+    searched = lattice_search.prepare(space, levels, choices, problem_of, key, steps, None)
     return searched, state, lattice_search.run(searched, state)
 
 
@@ -118,7 +120,8 @@ def test_result_is_the_same_twice() -> None:
         assert np.array_equal(one[name], other[name])
 
 
-def test_is_practical_refuses_spaces_beyond_its_tables() -> None:
-    assert lattice_search.is_practical(_space("simba", K=64, C=64, P=56, Q=56, R=3, S=3))
+def test_practical_spreads_refuses_spaces_beyond_its_tables() -> None:
+    usual = _space("simba", K=64, C=64, P=56, Q=56, R=3, S=3)
+    assert lattice_search.practical_spreads(usual) is not None
     large = _space("simba", N=240, K=5040, C=5040, P=720, Q=720, R=3, S=3)
-    assert not lattice_search.is_practical(large)
+    assert lattice_search.practical_spreads(large) is None

@@ -29,7 +29,7 @@ def conv(name: str = "conv", strides: tuple[int, int] = (1, 1), **bounds: int) -
 
 def force_walks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search by walks, as where the tables of the lattice would be too large."""
-    monkeypatch.setattr("qmc.search.lattice_search.is_practical", lambda space: False)
+    monkeypatch.setattr("qmc.search.lattice_search.practical_spreads", lambda space: None)
 
 
 def brute_force(layer, precision, target, model, objective):

@@ -6,7 +6,7 @@ behind a DequantizeLinear are quantized anew, Clip next to QDQ pairs gave wrong 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class FloatModel:
         self._input = network.input
         self._names = [layer.output for layer in network.layers]
         model = to_onnx(network)
-        self._session = _session(model.SerializeToString(), threads)
+        self._session = make_session(model.SerializeToString(), threads)
 
     def run(self, batch: FloatArray) -> dict[str, FloatArray]:
         """Every tensor of the network, by name.
@@ -61,7 +61,7 @@ def float_top1(path: Path, dataset: Dataset, threads: int = 1) -> NDArray[np.int
     Returns:
         (size,) class numbers.
     """
-    session = _session(str(path), threads)
+    session = make_session(str(path), threads)
     node = session.get_inputs()[0]
     batch = node.shape[0] if isinstance(node.shape[0], int) else 16
     chosen = []
@@ -75,27 +75,59 @@ def float_top1(path: Path, dataset: Dataset, threads: int = 1) -> NDArray[np.int
 
 def to_onnx(network: Network) -> onnx.ModelProto:
     """The float layers as an ONNX model of dynamic batch; its outputs are all layers' outputs."""
+    outputs = [layer.output for layer in network.layers]
+    return part_to_onnx(network, network.layers, [network.input], outputs)
+
+
+def part_to_onnx(
+    network: Network,
+    layers: Sequence[Layer],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    after: Mapping[str, Sequence[onnx.NodeProto]] | None = None,
+    scalars: Sequence[str] = (),
+) -> onnx.ModelProto:
+    """Some layers as an ONNX model of dynamic batch.
+
+    Args:
+        network: tensors and float parameters.
+        layers: in execution order.
+        inputs: tensors that the model is given.
+        outputs: tensors that it gives back.
+        after: further nodes, by the tensor behind whose layer they stand.
+        scalars: further inputs without dimensions, read by these nodes.
+    """
     nodes: _Nodes = []
     constants: dict[str, NDArray[Any]] = {}
-    for layer in network.layers:
+    for layer in layers:
         nodes += _layer_nodes(network, layer, constants)
-    values = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *tensor.shape[1:]])
-        for name, tensor in network.tensors.items()
-    }
+        nodes += (after or {}).get(layer.output, ())
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        tensor = network.tensors.get(name)  # what ``after`` makes has no entry
+        shape: list[str | int | None] | None = None
+        if tensor is not None:
+            shape = ["batch", *tensor.shape[1:]]
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
     graph = helper.make_graph(
         nodes,
         network.name,
-        [values[network.input]],
-        [values[layer.output] for layer in network.layers],
+        [
+            *map(value, inputs),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in scalars),
+        ],
+        [value(name) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
 
 
-def _session(model: bytes | str, threads: int) -> Any:
+def make_session(model: bytes | str, threads: int, optimized: bool = False) -> Any:
+    """An ONNX Runtime session on the CPU; ``optimized`` admits its graph optimizations."""
+    level = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from qmc.mapspace import MapSpace
 from qmc.nest_arrays import words_per_element
 from qmc.nest_bounds import TIE
 from qmc.nest_records import Floats, Ints, O, Problem
-from qmc.spatial_choices import Spread
+from qmc.spatial_choices import Spread, together
 
 _OPERANDS = tuple(Operand)
 #: Cycles that no mapping takes; a candidate without any mapping takes infinitely many.
@@ -127,7 +126,7 @@ def candidates(
     """
     memories = space.target.memories
     count = len(memories)
-    picked = np.array(list(product(*(range(len(found)) for found in levels))))
+    picked = together(levels, space.bounds)
     degrees = _degrees(levels, picked)
     work = float(np.prod(np.array(space.bounds, np.float64)))
     used = np.cumprod(np.pad(degrees.instances, ((0, 0), (1, 0)), constant_values=1.0), axis=1)

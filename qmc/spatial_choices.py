@@ -17,6 +17,8 @@ from qmc.lattice import IRRELEVANT
 from qmc.mapspace import DIMS, Block, MapSpace, divisors
 from qmc.nest_records import Ints
 
+#: Rows of the largest table of combinations.
+_MOST_ROWS = 1 << 18
 _P, _Q, _R, _S = (DIMS.index(next(d for d in DIMS if d.value == c)) for c in "PQRS")
 
 
@@ -61,6 +63,52 @@ def spreads(space: MapSpace, level: int) -> tuple[Spread, ...]:
         Spread(key[:3], key[3], key[4], np.array(listed, np.int64)) for key, listed in ways.items()
     ]
     return tuple(sorted(found, key=lambda s: (-s.instances, s.shared, s.copies)))
+
+
+def together(levels: tuple[tuple[Spread, ...], ...], bounds: tuple[int, ...]) -> Ints:
+    """(combinations, levels) one spread for every fan-out whose extents together divide the bounds.
+
+    Args:
+        levels: the spreads over every fan-out.
+        bounds: (8,) of the loops.
+    """
+    if not all(levels):
+        return np.zeros((0, len(levels)), np.int64)
+    chosen, taken = np.zeros(1, np.int64), np.ones((1, len(bounds)), np.int64)
+    for found in levels:
+        extents = np.concatenate([spread.factors.prod(axis=1) for spread in found])
+        own = np.repeat(np.arange(len(found)), [len(spread.factors) for spread in found])
+        part = max(1, _MOST_ROWS // len(own))
+        joined = [
+            _join(chosen[at : at + part] * len(found), taken[at : at + part], own, extents, bounds)
+            for at in range(0, max(1, len(chosen)), part)
+        ]
+        chosen, taken = (np.concatenate(parts) for parts in zip(*joined, strict=True))
+    counts = tuple(len(found) for found in levels)
+    return np.stack(np.unravel_index(np.unique(chosen), counts), axis=1)
+
+
+def _join(
+    chosen: Ints, taken: Ints, own: Ints, extents: Ints, bounds: tuple[int, ...]
+) -> tuple[Ints, Ints]:
+    """Numbers and extents of combinations that divide the bounds, each once.
+
+    Args:
+        chosen: (n,) numbers of those over the fan-outs so far.
+        taken: (n, 8) their extents.
+        own: (ways,) numbers of the spreads over the next one.
+        extents: (ways, 8) theirs.
+        bounds: (8,) of the loops.
+    """
+    both = (taken[:, None] * extents).reshape(-1, len(bounds))
+    fits = np.flatnonzero((np.array(bounds) % both == 0).all(axis=1))
+    number, both = np.add.outer(chosen, own).ravel()[fits], both[fits]
+    code = number
+    for dim, bound in enumerate(bounds):
+        if bound > 1:
+            code = code * len(divisors(bound)) + np.searchsorted(divisors(bound), both[:, dim])
+    _, first = np.unique(code, return_index=True)
+    return number[first], both[first]
 
 
 def _along(space: MapSpace, block: Block) -> list[tuple[int, ...]]:

@@ -28,6 +28,7 @@ from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, opera
 from qmc.cost_models.wires import network_energies
 from qmc.cost_models.words import mixed_words, packed_words, rows
 from qmc.errors import CapacityError, CostModelError
+from qmc.formats import EnergyClass
 from qmc.layer import Layer, Operand, Precision
 from qmc.mapping import Mapping
 from qmc.targets.target import MemoryLevel, Target
@@ -99,11 +100,17 @@ class AnalyticalModel:
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
-    """Refuse widths that the machine's MACs do not execute.
+    """Refuse widths and classes of weights that the machine's MACs do not execute.
 
     Raises:
-        CostModelError: naming the operand, its width and the range.
+        CostModelError: naming the operand, what it has and what is allowed.
     """
+    allowed = [EnergyClass.INTEGER, *target.mac.by_class]
+    if precision.weight_class not in allowed:
+        raise CostModelError(
+            f"layer '{layer.name}': weights of class {precision.weight_class.value}; "
+            f"the MACs of target '{target.name}' execute {', '.join(allowed)} (mac.by_class)"
+        )
     for name, bits, (low, high) in (
         ("weights", precision.weight_bits, target.mac.weight_bits),
         ("inputs", precision.input_bits, target.mac.input_bits),
@@ -172,8 +179,8 @@ def _cost(
     by_demand: bool,
 ) -> Cost:
     target = nest.target
-    mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
-    mac_cycles = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
+    mac_pj = target.mac.energy_of(precision)
+    mac_cycles = target.mac.cycles_of(precision)
     compute = compute_cycles(cycles_of_compute(nest), mac_cycles)
     cycles, bound = slowest(compute, target.memories, accesses, by_demand)
     return total_cost(

@@ -69,7 +69,7 @@ class LearnedModel:
             AnalyticalModel().evaluate(layer, precision, target, mapping)  # raises, saying where
             raise AssertionError(f"{layer.name}: the features find no room, the cost model does")
         energy, cycles = np.exp(self.log_costs(rows, estimates)[0])
-        mac = layer.macs * target.mac.energy_at(precision.weight_bits, precision.input_bits)
+        mac = layer.macs * target.mac.energy_of(precision)
         parts = {"memories": max(0.0, float(energy) - mac), "mac": min(mac, float(energy))}
         return Cost(float(energy), max(1, round(float(cycles))), "predicted", parts, {})
 

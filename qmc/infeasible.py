@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,8 @@ def _nearest_width(
         for bits in range(getattr(precision, field) - 1, low[field] - 1, -1)
     ]
     for _, words, field, bits in sorted(options):
-        if _fits(space, replace(precision, **{field: bits}), model):
+        narrower: dict[str, Any] = {field: bits}
+        if _fits(space, replace(precision, **narrower), model):
             return words
     return None
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from qmc.formats import EnergyClass
+
 
 class LoopDim(StrEnum):
     """A loop of the layer's nest."""
@@ -170,18 +172,20 @@ class Precision:
 
     ``psum_bits`` is the width of a partial sum until the last reduction step; from then on an
     output has ``output_bits``. Equal widths are the ``psum: output`` compatibility rule.
+    ``weight_class`` says what a multiplication by a weight is made of (:mod:`qmc.formats`).
     """
 
     weight_bits: int = 8
     input_bits: int = 8
     output_bits: int = 8
     psum_bits: int = ACCUMULATOR_BITS
+    weight_class: EnergyClass = EnergyClass.INTEGER
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            bits = getattr(self, field.name)
+        for name in ("weight_bits", "input_bits", "output_bits", "psum_bits"):
+            bits = getattr(self, name)
             if not 1 <= bits <= 64:
-                raise ValueError(f"{field.name} must be 1 to 64, found {bits}")
+                raise ValueError(f"{name} must be 1 to 64, found {bits}")
 
     def bits(self, operand: Operand) -> int:
         """Width of a finished element of ``operand``."""

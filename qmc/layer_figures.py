@@ -63,7 +63,7 @@ def cycles_by_bound(
     cycles: dict[str, int] = {}
     if mapping is not None:
         steps = math.prod(loop.extent for loop in mapping.loops if loop.spatial is None)
-        per_mac = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
+        per_mac = target.mac.cycles_of(precision)
         cycles["compute"] = compute_cycles(steps, per_mac)
     for level in target.memories:
         entries = cost.accesses.get(level.name, {}).values()

@@ -81,9 +81,9 @@ def build_problem(
         [m.read_bandwidth or np.inf, m.write_bandwidth or np.inf] for m in memories
     ]
     _set_networks(problem, memories)
-    mac_pj = target.mac.energy_at(precision.weight_bits, precision.input_bits)
+    mac_pj = target.mac.energy_of(precision)
     problem["mac_pj"] = layer.macs * mac_pj
-    problem["mac_cycles"] = target.mac.cycles_at(precision.weight_bits, precision.input_bits)
+    problem["mac_cycles"] = target.mac.cycles_of(precision)
     for level, memory in enumerate(memories):
         _set_element_energies(problem, level, memory)
         problem["pack"][level] = [

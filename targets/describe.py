@@ -192,6 +192,8 @@ def _energies(target: Target) -> list[str]:
     for entry in target.mac.energy_by_width:
         widths = f"up to w{entry.weight_bits}a{entry.input_bits}"
         lines.append(f"{'':{width}}  {entry.energy_pj:10.8g} {widths}")
+    for name, cost in target.mac.by_class.items():
+        lines.append(f"{'':{width}}  {cost.energy_pj:10.8g} by weights of class {name.value}")
     return lines
 
 
@@ -219,6 +221,8 @@ def _throughput(target: Target) -> list[str]:
     lines = [f"{mac.cycles:g} at any width" if not mac.cycles_by_width else f"{mac.cycles:g}"]
     for entry in mac.cycles_by_width:
         lines.append(f"{entry.cycles:g} up to w{entry.weight_bits}a{entry.input_bits}")
+    for name, cost in mac.by_class.items():
+        lines.append(f"{cost.cycles:g} by weights of class {name.value}")
     return lines
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qmc.errors import TargetError
+from qmc.formats import EnergyClass
 from qmc.layer import LoopDim, Operand
 from qmc.targets.schema import (
     CONSTRAINED_DIMS,
@@ -24,6 +25,7 @@ from qmc.targets.schema_errors import all_errors
 from qmc.targets.system_caches import fill_caches
 from qmc.targets.target import (
     ALL_REMAINING,
+    ClassCost,
     LoopConstraint,
     MacArray,
     MemoryLevel,
@@ -236,6 +238,10 @@ def _mac(spec: MacSpec, instances: int) -> MacArray:
             WidthCycles(entry.weight_bits, entry.input_bits, entry.cycles)
             for entry in spec.cycles_by_width
         ),
+        by_class={
+            EnergyClass(name): ClassCost(entry.energy_pj, entry.cycles)
+            for name, entry in spec.by_class.items()
+        },
     )
 
 

@@ -186,6 +186,13 @@ class WidthCyclesSpec(_Model):
     cycles: _Cycles
 
 
+class ClassCostSpec(_Model):
+    """Multiply-accumulates by weights that are no integers."""
+
+    energy_pj: _Energy
+    cycles: _Cycles = 1.0
+
+
 class MacSpec(_Model):
     """The multiply-accumulate units."""
 
@@ -197,6 +204,7 @@ class MacSpec(_Model):
     energy_by_width: tuple[WidthEnergySpec, ...] = ()
     cycles: _Cycles = 1.0
     cycles_by_width: tuple[WidthCyclesSpec, ...] = ()
+    by_class: dict[Literal["sign", "shift", "float"], ClassCostSpec] = {}
     source: str | None = None
 
     @field_validator(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from qmc.layer import LoopDim, Operand
+from qmc.formats import EnergyClass
+from qmc.layer import LoopDim, Operand, Precision
 
 #: A fixed factor of a constraint: the loop takes all of the bound that other levels leave.
 ALL_REMAINING = 0
@@ -142,6 +143,14 @@ class WidthCycles:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassCost:
+    """One multiply-accumulate by a weight that is no integer, at any width."""
+
+    energy_pj: float
+    cycles: float
+
+
+@dataclass(frozen=True, slots=True)
 class MacArray:
     """The multiply-accumulate units.
 
@@ -154,6 +163,8 @@ class MacArray:
         energy_by_width: cheaper multiply-accumulates of narrower operands.
         cycles: that a unit is busy with one multiply-accumulate at the native widths.
         cycles_by_width: faster multiply-accumulates of narrower operands.
+        by_class: multiply-accumulates by weights that are no integers; those not listed are not
+            executed.
     """
 
     name: str
@@ -165,9 +176,30 @@ class MacArray:
     energy_by_width: tuple[WidthEnergy, ...] = ()
     cycles: float = 1.0
     cycles_by_width: tuple[WidthCycles, ...] = ()
+    by_class: Mapping[EnergyClass, ClassCost] = field(default_factory=dict)
+
+    def energy_of(self, precision: Precision) -> float:
+        """Energy of one multiply-accumulate, pJ.
+
+        Raises:
+            KeyError: the units do not execute such weights.
+        """
+        if precision.weight_class is EnergyClass.INTEGER:
+            return self.energy_at(precision.weight_bits, precision.input_bits)
+        return self.by_class[precision.weight_class].energy_pj
+
+    def cycles_of(self, precision: Precision) -> float:
+        """Cycles of one multiply-accumulate.
+
+        Raises:
+            KeyError: the units do not execute such weights.
+        """
+        if precision.weight_class is EnergyClass.INTEGER:
+            return self.cycles_at(precision.weight_bits, precision.input_bits)
+        return self.by_class[precision.weight_class].cycles
 
     def energy_at(self, weight_bits: int, input_bits: int) -> float:
-        """Energy of one multiply-accumulate, pJ: the least of all entries that hold the widths."""
+        """Energy of one of integers, pJ: the least of all entries that hold the widths."""
         fitting = [
             entry.energy_pj
             for entry in self.energy_by_width
@@ -176,7 +208,7 @@ class MacArray:
         return min([self.energy_pj, *fitting])
 
     def cycles_at(self, weight_bits: int, input_bits: int) -> float:
-        """Cycles of one multiply-accumulate: the least of all entries that hold the widths."""
+        """Cycles of one of integers: the least of all entries that hold the widths."""
         fitting = [
             entry.cycles
             for entry in self.cycles_by_width

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from qmc.errors import CapacityError
+from qmc.errors import CapacityError, CostModelError
+from qmc.formats import EnergyClass
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.layer import LoopDim as D
 from qmc.mapping import Keep, Loop, Mapping
 from qmc.targets import load_target
-from qmc.targets.target import Network, Packing, Topology, WidthCycles, WidthEnergy
+from qmc.targets.target import ClassCost, Network, Packing, Topology, WidthCycles, WidthEnergy
 from tests.cost_models.machines import machine, memory
 from tests.cost_models.test_analytical import (
     BITS,
@@ -91,6 +92,18 @@ def test_mac_energy_and_throughput_by_widths() -> None:
     wider = evaluate(target=target, bits=replace(BITS, weight_bits=5))
     assert wider.energy_by_memory_pj["mac"] == pytest.approx(48 * 1.0)
     assert (wider.cycles, wider.bound) == (24, "compute")
+
+
+def test_mac_of_weights_that_are_no_integers_has_its_own_energy_and_throughput() -> None:
+    """48 additions of shifted inputs at 0.1 pJ, in 24 steps of two cycles; floats are refused."""
+    mac = replace(MACHINE.mac, by_class={EnergyClass.SHIFT: ClassCost(0.1, 2.0)})
+    free = replace(BUFFER, read_bandwidth=None, write_bandwidth=None)
+    target = replace(machine(MAIN, free, REGISTER), mac=mac)
+    cost = evaluate(target=target, bits=replace(BITS, weight_class=EnergyClass.SHIFT))
+    assert cost.energy_by_memory_pj["mac"] == pytest.approx(48 * 0.1)
+    assert (cost.cycles, cost.bound) == (48, "compute")
+    with pytest.raises(CostModelError, match="weights of class float; .* execute integer, shift"):
+        evaluate(target=target, bits=replace(BITS, weight_class=EnergyClass.FLOAT))
 
 
 @pytest.mark.parametrize(

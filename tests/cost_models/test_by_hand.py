@@ -102,7 +102,7 @@ def test_mac_of_weights_that_are_no_integers_has_its_own_energy_and_throughput()
     cost = evaluate(target=target, bits=replace(BITS, weight_class=EnergyClass.SHIFT))
     assert cost.energy_by_memory_pj["mac"] == pytest.approx(48 * 0.1)
     assert (cost.cycles, cost.bound) == (48, "compute")
-    with pytest.raises(CostModelError, match="weights of class float; .* execute integer, shift"):
+    with pytest.raises(CostModelError, match="weights of class float; the MACs of"):
         evaluate(target=target, bits=replace(BITS, weight_class=EnergyClass.FLOAT))
 
 

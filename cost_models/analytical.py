@@ -10,6 +10,9 @@ Semantics, in the order of the code (design section 4; docs/cost-model.md has th
    leakage and MACs;
 5. cycles = the largest of compute (steps x cycles per MAC at the operands' widths) and every port's
    words / bandwidth.
+
+Where loops do not divide their dims (:mod:`qmc.cost_models.remainders`) instances differ: 3 and 5
+are those of the busiest instance, 2 and 4 those of the average one.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from enum import StrEnum
 from qmc.cost_models.base import Accesses, Cost, total_cost
 from qmc.cost_models.nest import Nest, build_nest
 from qmc.cost_models.ports import compute_cycles, slowest
+from qmc.cost_models.remainders import average, check_windows, compute_steps, cut_traffic
 from qmc.cost_models.streaming import streaming_cost
 from qmc.cost_models.traffic import FirstFill, Traffic, cycles_of_compute, operand_traffic
 from qmc.cost_models.wires import network_energies
 from qmc.cost_models.words import mixed_words, packed_words, rows
-from qmc.errors import CapacityError, CostModelError
+from qmc.errors import CapacityError, CostModelError, MappingError
 from qmc.formats import EnergyClass
 from qmc.layer import Layer, Operand, Precision
 from qmc.mapping import Mapping
@@ -79,24 +83,69 @@ class AnalyticalModel:
         for precision in precisions:
             check_widths(layer, precision, target)
         nest = build_nest(layer, target, mapping)
+        if nest.is_cut:
+            return tuple(self._price_cut(nest, precision) for precision in precisions)
         as_timeloop = self.psum is PsumRule.OUTPUT
         traffic = {x: operand_traffic(nest, x, self.first_fill, as_timeloop) for x in Operand}
         return tuple(self._price(nest, traffic, precision) for precision in precisions)
 
-    def _price(
-        self, nest: Nest, traffic: Dict[Operand, Dict[int, Traffic]], precision: Precision
-    ) -> Cost:
-        target = nest.target
+    def _price(self, nest: Nest, traffic: _ByOperand, precision: Precision) -> Cost:
         psum_bits = precision.psum_bits if self.psum is PsumRule.HONEST else precision.output_bits
-        accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in target.memories}
-        for operand, levels in traffic.items():
-            for index, moved in levels.items():
-                level = target.memories[index]
-                words = _operand_words(moved, operand, precision, psum_bits, level)
-                accesses[level.name][operand] = _accesses(words, nest, index)
-        _check_capacity(nest.layer, target, accesses)
+        accesses = _all_accesses(nest, traffic, precision, psum_bits)
+        _check_capacity(nest.layer, nest.target, accesses)
         networks_pj = network_energies(nest, precision, psum_bits)
-        return _cost(nest, accesses, networks_pj, precision, by_demand=self.psum is PsumRule.OUTPUT)
+        by_demand = self.psum is PsumRule.OUTPUT
+        compute = cycles_of_compute(nest)
+        return _cost(nest, accesses, accesses, compute, networks_pj, precision, by_demand)
+
+    def _price_cut(self, nest: Nest, precision: Precision) -> Cost:
+        """Loops that do not divide: the busiest instance sets the pace, the average the energy."""
+        _check_cut(nest, self.psum)
+        busiest: dict[Operand, dict[int, Traffic]] = {}
+        mean: dict[Operand, dict[int, Traffic]] = {}
+        for operand in Operand:
+            found = cut_traffic(nest, operand, self.first_fill)
+            busiest[operand] = {level: first for level, (first, _) in found.items()}
+            mean[operand] = {
+                level: average(total, nest.used_instances(level))
+                for level, (_, total) in found.items()
+            }
+        at_ports = _all_accesses(nest, busiest, precision, precision.psum_bits)
+        accesses = _all_accesses(nest, mean, precision, precision.psum_bits)
+        _check_capacity(nest.layer, nest.target, at_ports)
+        return _cost(nest, accesses, at_ports, compute_steps(nest), {}, precision, by_demand=False)
+
+
+_ByOperand = Dict[Operand, Dict[int, Traffic]]
+
+
+def _check_cut(nest: Nest, psum: PsumRule) -> None:
+    """Refuse what has no rule where loops do not divide their dims.
+
+    Raises:
+        MappingError: the counting rules or the machine's wires are of perfect factors alone.
+    """
+    name, found = nest.layer.name, "extents that do not divide a bound"
+    if psum is PsumRule.OUTPUT:
+        raise MappingError(name, "all levels", f"{found} with psum: output; allowed: psum: honest")
+    for level in nest.target.memories:
+        if level.network is not None:
+            reason = f"{found} and a network; allowed: extents that divide, or no network"
+            raise MappingError(name, level.name, reason)
+    check_windows(nest)
+
+
+def _all_accesses(
+    nest: Nest, traffic: _ByOperand, precision: Precision, psum_bits: int
+) -> dict[str, dict[Operand, Accesses]]:
+    """Word accesses by memory and operand."""
+    levels = nest.target.memories
+    accesses: dict[str, dict[Operand, Accesses]] = {level.name: {} for level in levels}
+    for operand, counts in traffic.items():
+        for index, moved in counts.items():
+            words = _operand_words(moved, operand, precision, psum_bits, levels[index])
+            accesses[levels[index].name][operand] = _accesses(words, nest, index)
+    return accesses
 
 
 def check_widths(layer: Layer, precision: Precision, target: Target) -> None:
@@ -174,15 +223,18 @@ def _check_capacity(
 def _cost(
     nest: Nest,
     accesses: dict[str, dict[Operand, Accesses]],
+    at_ports: dict[str, dict[Operand, Accesses]],
+    steps: int,
     networks_pj: dict[str, float],
     precision: Precision,
     by_demand: bool,
 ) -> Cost:
+    """Cost of accesses; ``at_ports`` are those of the busiest instances, which set the pace."""
     target = nest.target
     mac_pj = target.mac.energy_of(precision)
     mac_cycles = target.mac.cycles_of(precision)
-    compute = compute_cycles(cycles_of_compute(nest), mac_cycles)
-    cycles, bound = slowest(compute, target.memories, accesses, by_demand)
+    compute = compute_cycles(steps, mac_cycles)
+    cycles, bound = slowest(compute, target.memories, at_ports, by_demand)
     return total_cost(
         accesses,
         mac_pj=nest.layer.macs * mac_pj,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.feature_kernel import COUNT, OVERLAP, SINGLES, describe_all
+from qmc.errors import MappingError
 from qmc.layer import Layer, LoopDim, Operand, Precision
 from qmc.mapping import Mapping
 from qmc.nest_arrays import build_problem
@@ -89,6 +90,9 @@ def describe_mappings(
     rows = np.full((len(mappings), COUNT), np.nan, np.float32)
     estimates = np.full((len(mappings), 2), np.nan)
     for index, mapping in enumerate(mappings):
+        if mapping.is_cut(layer.bounds):
+            reason = "extents that do not divide a bound have no features; allowed: perfect factors"
+            raise MappingError(layer.name, "all levels", reason)
         problem = build_problem(layer, precision, target, mapping.keep, AnalyticalModel())
         factors, orders = mapping_arrays(target, mapping)
         nest = empty_nest(problem["bounds"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from qmc.errors import MappingError
 from qmc.layer import Layer, LoopDim, Operand
-from qmc.mapping import Loop, Mapping
+from qmc.mapping import Loop, Mapping, covers
 from qmc.targets.target import MemoryLevel, Target
 
 #: Index of the MACs is ``len(target.memories)``: they are the innermost "level" of a nest.
@@ -37,13 +38,20 @@ class Nest:
         """Index of the MACs, one past the innermost memory."""
         return len(self.target.memories)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the extents of a dim multiply to more than its bound: its last tile is short."""
+        whole = extents(loop for level in (*self.temporal, *self.spatial) for loop in level)
+        return any(whole[dim] > self.layer.bounds[dim] for dim in LoopDim)
+
     def tile(self, index: int) -> Extents:
         """Extents of the tile one instance of level ``index`` holds; all 1 for the MACs."""
-        return extents(
+        full = extents(
             loop
             for level in range(index, self.mac_index)
             for loop in (*self.temporal[level], *self.spatial[level])
         )
+        return {dim: min(extent, self.layer.bounds[dim]) for dim, extent in full.items()}
 
     def outer_loops(self, index: int) -> tuple[Loop, ...]:
         """All loops outside level ``index``, in time and in space, innermost first."""
@@ -101,9 +109,12 @@ def build_nest(layer: Layer, target: Target, mapping: Mapping) -> Nest:
         if loop.extent > 1:
             block = temporal if loop.spatial is None else spatial
             block[index[loop.level]].append(loop)
-    _check_bounds(layer, mapping)
     for level, loops in zip(target.memories, spatial, strict=True):
         _check_fanout(layer, level, loops)
+    loops = [
+        loop for level in zip(temporal, spatial, strict=True) for block in level for loop in block
+    ]
+    check_extents(layer, loops)
     return Nest(
         layer,
         target,
@@ -124,15 +135,28 @@ def _check_loop(layer: Layer, target: Target, loop: Loop) -> None:
         raise MappingError(layer.name, loop.level, f"loop {loop.dim} has extent {loop.extent}")
 
 
-def _check_bounds(layer: Layer, mapping: Mapping) -> None:
-    found = extents(mapping.loops)
+def check_extents(layer: Layer, loops: Sequence[Loop]) -> None:
+    """Check that the loops of every dim cover its bound, and that no step of one is idle.
+
+    Loops divide their dim, or leave its last tile short: then the outermost takes a step for every
+    tile that the loops inside it begin.
+
+    Args:
+        layer: the layer.
+        loops: outermost first, of extents above 1.
+
+    Raises:
+        MappingError: the loops of a dim cover less than its bound, or steps lie beyond it.
+    """
     for dim in LoopDim:
-        if found[dim] != layer.bounds[dim]:
-            raise MappingError(
-                layer.name,
-                "all levels",
-                f"the extents of {dim} multiply to {found[dim]}; its bound is {layer.bounds[dim]}",
-            )
+        own = [loop.extent for loop in loops if loop.dim is dim] or [1]
+        whole, inside, bound = prod(own), prod(own[1:]), layer.bounds[dim]
+        if covers(own, bound):
+            continue
+        reason = f"the extents of {dim} multiply to {whole}; its bound is {bound}"
+        if bound > inside and whole > bound:
+            reason += f", which takes {-(-bound // inside)} steps of {inside}"
+        raise MappingError(layer.name, "all levels", reason)
 
 
 def _check_fanout(layer: Layer, level: MemoryLevel, loops: list[Loop]) -> None:

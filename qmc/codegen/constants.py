@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,10 @@ def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:
         axes += [(dim, loop.index) for loop in loops]
         shape += [loop.extent for loop in loops]
     codes = integer.weights.reshape(bounds.G, bounds.K, bounds.C, bounds.R, bounds.S)
+    for axis, dim in enumerate(_WEIGHT_DIMS):  # what a cut tile lacks is 0, and never read
+        whole = prod(loop.extent for loop in plan.weight_order if loop.dim is dim)
+        lacking = [(0, whole - bounds[dim] if at == axis else 0) for at in range(5)]
+        codes = np.pad(codes, lacking)
     order = [axes.index((loop.dim, loop.index)) for loop in plan.weight_order]
     visited = codes.reshape(shape).transpose(order).reshape(-1, plan.weight_count)
     if integer.weight_bits == 8:

@@ -12,11 +12,19 @@ from qmc.mapping import Mapping
 
 _DIMS = tuple(LoopDim)
 _AXES = {None: 0, "x": 1, "y": 2}
+#: Of nests whose loops do not divide their dims; count.h is the same for all programs.
+_CUT_DECLARATIONS = """\
+void qmc_count_cut_step(const struct qmc_nest *nest, const int *bounds, int depth,
+                        const int *index);
+void qmc_count_cut_done(const struct qmc_nest *nest);
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ElementCount:
     """Accesses of one operand at one memory, in elements of one instance.
+
+    Where loops do not divide their dims instances differ: then of an average one, rounded up.
 
     Attributes:
         layer: place of the layer in the network.
@@ -75,7 +83,15 @@ def print_tables(writer: Writer, layer: Layer, index: int, mapping: Mapping, nes
         sizes = f"{len(nest.temporal)}, {len(nest.spatial)}, {len(links)}"
         writer.line(f"{sizes}, temporal, spatial, links, tallies")
     writer.amend(";")
-    writer.line("#define STEP(depth, ...) qmc_count_step(&nest, depth, (const int[]){__VA_ARGS__})")
+    indices = "(const int[]){__VA_ARGS__}"
+    if nest.is_cut:
+        bounds = ", ".join(str(layer.bounds[dim]) for dim in _DIMS)
+        writer.line(f"static const int bounds[] = {{{bounds}}};")
+        writer.lines(_CUT_DECLARATIONS)
+        writer.line(f"#define STEP(depth, ...) qmc_count_cut_step(&nest, bounds, depth, {indices})")
+        writer.line("#define DONE() qmc_count_cut_done(&nest)")
+        return
+    writer.line(f"#define STEP(depth, ...) qmc_count_step(&nest, depth, {indices})")
     writer.line("#define DONE() qmc_count_done(&nest)")
 
 

@@ -96,7 +96,7 @@ def print_program(program: Program) -> tuple[CFile, ...]:
         "kernels/runtime.h": (_FOLDER / "runtime.h").read_text(),
         **{f"kernels/{kernel.function}.c": include + kernel.text for kernel in program.kernels},
         "count.h": (_FOLDER / "count.h").read_text(),
-        "count.c": (_FOLDER / "count.c.in").read_text(),
+        "count.c": _print_counters(program),
         **{
             f"kernels/{kernel.function}_count.h": kernel.count_text
             for kernel in program.kernels
@@ -107,6 +107,14 @@ def print_program(program: Program) -> tuple[CFile, ...]:
         "CMakeLists.txt": print_cmake(name),
     }
     return tuple(CFile(path, text.encode("ascii")) for path, text in files.items())
+
+
+def _print_counters(program: Program) -> str:
+    """The access counters; those of cut tiles only where some kernel has them."""
+    text = (_FOLDER / "count.c.in").read_text()
+    if any("qmc_count_cut_step" in kernel.count_text for kernel in program.kernels):
+        text += (_FOLDER / "count_cut.c.in").read_text()
+    return text
 
 
 def _print_kernels_header(program: Program) -> str:

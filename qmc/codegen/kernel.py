@@ -25,6 +25,15 @@ from qmc.mapping import Mapping
 from qmc.network import Tensor
 from qmc.packing import storage_bytes
 
+#: What kernels with cut tiles call; their loops run short at the end of a dim.
+_LEAST = """\
+static inline int qmc_least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
@@ -71,6 +80,8 @@ def make_kernel(
     else:
         mapping = None
         scratch, constants = _print_other(body, integer, sources, result, name)
+    if "qmc_least(" in body.text():
+        head.lines(_LEAST)
     signature = _signature(name, layer.op, len(sources), scratch.size_bytes > 0)
     print_description(head, integer, sources, result, mapping)
     head.line(signature)

@@ -20,7 +20,7 @@ from qmc.codegen.mac_input import needs_pixel, print_input_tile
 from qmc.codegen.mac_output import print_output_constants, print_output_tile
 from qmc.codegen.mac_plan import MacPlan
 from qmc.codegen.scratch import Scratch
-from qmc.codegen.walk import Walk, offset, open_walks, walks
+from qmc.codegen.walk import Walk, offset, open_walks, steps_in_cut, walks
 from qmc.codegen.writer import Writer, linear
 from qmc.integer import IntegerLayer
 from qmc.network import Tensor
@@ -93,7 +93,8 @@ def _print_loops(writer: Writer, kernel: MacKernel, depth: int) -> None:
     else:
         loop = temporal[depth]
         is_new = depth == 0 or temporal[depth - 1].level != loop.level
-        with writer.loop(loop.index, loop.extent, loop.level if is_new else ""):
+        level, steps = loop.level if is_new else "", steps_in_cut(loop, temporal[:depth])
+        with writer.loop(loop.index, loop.extent, level, steps):
             _print_loops(writer, kernel, depth + 1)
     if depth == plan.cut:
         print_output_tile(writer, kernel.integer, plan)
@@ -112,7 +113,11 @@ def _print_fetch(writer: Writer, kernel: MacKernel) -> None:
 def _print_step(writer: Writer, plan: MacPlan) -> None:
     """One step of the array: every PE does one multiply-accumulate."""
     arrays = {"acc": plan.acc, "w": plan.w, "x": plan.input.strides}
-    parts = [walks(loops, arrays) for loops in (plan.outer, plan.vector, plan.inner)]
+    outside = plan.nest.temporal
+    parts: list[tuple[Walk, ...]] = []
+    for loops in (plan.outer, plan.vector, plan.inner):
+        parts.append(walks(loops, arrays, outside))
+        outside += loops
     _print_step_pointers(writer, plan)
     at = {
         array: linear([term for part in parts for term in offset(part, array)]) for array in arrays

@@ -43,7 +43,7 @@ def print_output_tile(writer: Writer, integer: IntegerLayer, plan: MacPlan) -> N
     inside = [loop for loop in outputs if loop not in outside]
     inside.sort(key=lambda loop: (_ORDER.index(loop.dim), -loop.step))
     channel, pixel = _strides(outputs, bounds)
-    order = walks(inside, {"acc": plan.acc, "channel": channel, "pixel": pixel})
+    order = walks(inside, {"acc": plan.acc, "channel": channel, "pixel": pixel}, outside)
     with ExitStack() as stack:
         open_walks(writer, stack, order)
         first = [(loop.index, channel.get(loop.index, 0)) for loop in outside]

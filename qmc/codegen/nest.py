@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from qmc.errors import CodegenError
 from qmc.layer import Layer, LoopDim, Operand
-from qmc.mapping import Keep, Loop, Mapping
+from qmc.mapping import Keep, Loop, Mapping, covers
 
 #: Level name of a nest that no target chose.
 NATURAL = "natural"
@@ -23,6 +24,7 @@ class NestLoop:
         step: what one iteration adds to the dim's index: the product of the extents of all loops of
             the same dim further inside (spatial or not).
         index: name of the C variable.
+        bound: of the dim, where the last tile is cut short; 0 where the loops divide it.
     """
 
     dim: LoopDim
@@ -31,6 +33,7 @@ class NestLoop:
     spatial: str | None
     step: int
     index: str
+    bound: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +48,46 @@ class Nest:
         """All loops, temporal ones outside."""
         return self.temporal + self.spatial
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last tile of some dim is short."""
+        return any(loop.bound for loop in self.loops)
+
 
 def make_nest(layer: Layer, mapping: Mapping) -> Nest:
     """Check that ``mapping`` covers ``layer`` exactly and give each loop its step.
 
     Raises:
-        CodegenError: the extents of a dim do not multiply to its bound.
+        CodegenError: the extents of a dim do not cover its bound, or have idle steps.
     """
     steps = dict.fromkeys(LoopDim, 1)
     used = dict.fromkeys(LoopDim, 0)
+    cut = _cut_bounds(layer, mapping)
     loops: list[NestLoop] = []
     for loop in reversed([loop for loop in mapping.loops if loop.extent > 1]):
         index = f"{loop.dim.lower()}{used[loop.dim]}"
-        loops.append(
-            NestLoop(loop.dim, loop.extent, loop.level, loop.spatial, steps[loop.dim], index)
-        )
+        step, bound = steps[loop.dim], cut[loop.dim]
+        loops.append(NestLoop(loop.dim, loop.extent, loop.level, loop.spatial, step, index, bound))
         steps[loop.dim] *= loop.extent
         used[loop.dim] += 1
-    for dim in LoopDim:
-        if steps[dim] != layer.bounds[dim]:
-            raise CodegenError(
-                layer.name,
-                f"loops of {dim} multiply to {steps[dim]}; the layer has {dim}={layer.bounds[dim]}",
-            )
     loops.reverse()
     return Nest(
         tuple(loop for loop in loops if loop.spatial is None),
         tuple(loop for loop in loops if loop.spatial is not None),
     )
+
+
+def _cut_bounds(layer: Layer, mapping: Mapping) -> dict[LoopDim, int]:
+    """Bounds of the dims that the loops do not divide; 0 of the others."""
+    cut = dict.fromkeys(LoopDim, 0)
+    for dim in LoopDim:
+        extents = [x.extent for x in mapping.loops if x.dim is dim and x.extent > 1] or [1]
+        whole, bound = prod(extents), layer.bounds[dim]
+        if not covers(extents, bound):
+            reason = f"loops of {dim} multiply to {whole}; the layer has {dim}={bound}"
+            raise CodegenError(layer.name, reason)
+        cut[dim] = bound if whole > bound else 0
+    return cut
 
 
 def natural_mapping(layer: Layer) -> Mapping:

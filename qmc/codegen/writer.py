@@ -36,10 +36,14 @@ class Writer:
         self.line("}")
 
     @contextmanager
-    def loop(self, index: str, extent: int, comment: str = "") -> Iterator[None]:
-        """``for (int index = 0; index < extent; index++)``."""
+    def loop(self, index: str, extent: int, comment: str = "", steps: str = "") -> Iterator[None]:
+        """``for (int index = 0; index < extent; index++)``.
+
+        Where ``steps`` is not empty, it is the C expression of how many steps there are.
+        """
+        start, end = (f", {index}_steps = {steps}", f"{index}_steps") if steps else ("", extent)
         self.line(
-            f"for (int {index} = 0; {index} < {extent}; {index}++) {{"
+            f"for (int {index} = 0{start}; {index} < {end}; {index}++) {{"
             + (f" /* {comment} */" if comment else "")
         )
         self._depth += 1

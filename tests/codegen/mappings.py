@@ -32,6 +32,23 @@ def random_mapping(layer: Layer, rng: np.random.Generator) -> Mapping:
     return Mapping(tuple(loops), tuple(keep))
 
 
+def random_cut_mapping(layer: Layer, rng: np.random.Generator) -> Mapping:
+    """Loops of any extents, inside out; the last tiles of their dims are short."""
+    keep = random_mapping(layer, rng).keep
+    left = {dim: layer.bounds[dim] for dim in LoopDim}
+    loops = []
+    for level in reversed(LEVELS):
+        for axis in ("y", "x", None):
+            for i in rng.permutation(len(LoopDim)):
+                dim = list(LoopDim)[i]
+                extent = min(int(rng.integers(1, 5)), left[dim])
+                if extent > 1 and rng.integers(3) == 0:
+                    loops.append(Loop(dim, extent, level, axis))
+                    left[dim] = -(-left[dim] // extent)
+    rest = [Loop(dim, extent, LEVELS[0]) for dim, extent in left.items() if extent > 1]
+    return Mapping((*rest, *reversed(loops)), keep)
+
+
 def prime_factors(number: int) -> list[int]:
     """With repetition, ascending."""
     factors = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qmc.errors import CapacityError, CostModelError
+from qmc.errors import CapacityError, CostModelError, MappingError
 from qmc.formats import EnergyClass
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.layer import LoopDim as D
@@ -286,3 +286,51 @@ def test_instances_inside_bypassed_loops_do_not_share_windows() -> None:
     cost = evaluate(Mapping(loops, keep), target, layer=layer)
     # Rows 2 p + t + r of lanes (p, r): 0 1 2 3, then 1 2 3 4: four different ones in both steps.
     assert cost.accesses["main"][I].reads == 8
+
+
+def test_cut_last_tile_leaves_a_lane_idle() -> None:
+    """K = 3 on two lanes: K 2 in time, K 2 in space; the second lane rests in the second pass.
+
+    C 2 (main), K 2, R 3, P 4 (buffer), K 2 along x: 48 steps, 72 multiply-accumulates.
+
+    - W: the first register takes 2 x 2 x 3 = 12 weights, the second 6: 9 on average, 18 from main
+      (5 words of 4). Their MACs read 48 and 24 of them, 36 on average: 9 words.
+    - I: 12 from main; read once a step for both lanes: 48, 24 words.
+    - O: 3 x 4 held; 48 + 24 updates, the last 12 finished (6 words); 60 read to go on.
+    - Rows: main 2 W + 2 I + 2 O, buffer 24 + 60 reads, 6 fills, 66 updates, registers 9 and 3.
+    """
+    layer = Layer("cut", Op.CONV, ("x",), "y", LoopBounds(K=3, C=2, P=4, R=3))
+    loops = (MAPPING.loops[0], Loop(D.K, 2, "buffer"), *MAPPING.loops[1:])
+    target = machine(MAIN, replace(BUFFER, depth_words=15), REGISTER)
+    cost = evaluate(replace(MAPPING, loops=loops), target, layer=layer)
+    assert words(cost.accesses["main"][W]) == (5, 0, 0, 5, 1)
+    assert words(cost.accesses["register"][W]) == (9, 3, 0, 1, 2)
+    assert words(cost.accesses["buffer"][I]) == (24, 6, 0, 3, 1)
+    assert words(cost.accesses["buffer"][O]) == (60, 0, 66, 12, 1)
+    assert (cost.cycles, cost.bound) == (48, "compute")
+    assert cost.energy_pj == pytest.approx(600 + 168 + 18 + 198 + 2 * (0.9 + 0.6) + 72)
+    assert cost.utilization == 72 / 96
+
+
+def test_cut_mapping_with_idle_steps_raises() -> None:
+    layer = Layer("cut", Op.CONV, ("x",), "y", LoopBounds(K=2, C=2, P=4, R=3))
+    loops = (Loop(D.K, 2, "main"), *MAPPING.loops)
+    with pytest.raises(MappingError, match="extents of K multiply to 4; its bound is 2"):
+        evaluate(replace(MAPPING, loops=loops), layer=layer)
+
+
+def test_cut_windows_along_one_axis_raise() -> None:
+    layer = Layer("cut", Op.CONV, ("x",), "y", LoopBounds(P=3, R=2))
+    loops = (Loop(D.P, 2, "main"), Loop(D.P, 2, "buffer", "x"), Loop(D.R, 2, "buffer", "x"))
+    target = machine(MAIN, replace(BUFFER, fanout_x=4), REGISTER)
+    with pytest.raises(MappingError, match="at buffer: P and R both along x, one of them cut"):
+        evaluate(replace(MAPPING, loops=loops), target, layer=layer)
+
+
+def test_cut_with_a_network_raises() -> None:
+    layer = Layer("cut", Op.CONV, ("x",), "y", LoopBounds(K=3, C=2, P=4, R=3))
+    loops = (MAPPING.loops[0], Loop(D.K, 2, "buffer"), *MAPPING.loops[1:])
+    wires = Network(Topology.MESH, 0.01, 0.0, 0.0, 0.0)
+    target = machine(MAIN, replace(BUFFER, depth_words=15, network=wires), REGISTER)
+    with pytest.raises(MappingError, match=r"at buffer: .* and a network; allowed"):
+        evaluate(replace(MAPPING, loops=loops), target, layer=layer)

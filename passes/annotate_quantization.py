@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ def _text(scheme: Scheme, layer: Any) -> str:
     if layer.has_weights:
         weights = scheme.weights[layer.name]
         data["weights"] = {"bits": weights.bits, "scales": weights.scales, "bias": weights.bias}
+        if weights.codes is not None:
+            data["weights"]["codes"] = base64.b64encode(weights.codes).decode("ascii")
     return json.dumps(data)
 
 
@@ -104,5 +107,10 @@ def annotated_scheme(module: Any) -> Scheme:
 
 
 def _weights(data: Mapping[str, Any]) -> WeightScheme:
-    bias = data["bias"]
-    return WeightScheme(data["bits"], tuple(data["scales"]), None if bias is None else tuple(bias))
+    bias, codes = data["bias"], data.get("codes")
+    return WeightScheme(
+        data["bits"],
+        tuple(data["scales"]),
+        None if bias is None else tuple(bias),
+        None if codes is None else base64.b64decode(codes),
+    )

@@ -17,12 +17,16 @@ from qmc.network import Network
 from qmc.observe import Inputs, Observed, observe
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
-from qmc.scheme import Scheme, WeightScheme
+from qmc.reconstruct import reconstruct_weights
+from qmc.scheme import Scheme, WeightRounding, WeightScheme
 from qmc.tensor_ranges import tensor_params, tensors_to_observe
 from qmc.weight_scales import least_error_scales, least_legal_scales
 from qmc.widths import Widths, activation_bits
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "WeightRounding", "calibrate"]
+
+#: At this width the nearest integers are good enough, and take no time.
+_FINE_BITS = 8
 
 
 def calibrate(
@@ -32,6 +36,8 @@ def calibrate(
     *,
     method: Calibration | None = None,
     rounding: Rounding = Rounding.HALF_UP,
+    weight_rounding: WeightRounding = WeightRounding.AUTO,
+    seed: int = 0,
     tick: Tick = no_tick,
 ) -> Scheme:
     """Choose scales and zero points.
@@ -43,6 +49,8 @@ def calibrate(
         method: how activation ranges are chosen; None takes the percentile, and the least squared
             error at 5 bits and below.
         rounding: of requantizations, kept in the scheme.
+        weight_rounding: how weights become integers; without inputs always the nearest.
+        seed: of the positions that fitting the weights samples.
         tick: called with inputs done and in all.
 
     Raises:
@@ -67,7 +75,16 @@ def calibrate(
     scheme = Scheme(tensors, weights, rounding, notes)
     if inputs is None:
         return scheme
+    if _fits_weights(network, widths, weight_rounding):
+        return reconstruct_weights(network, scheme, inputs, seed, tick)
     return correct_biases(network, scheme, seen.means)
+
+
+def _fits_weights(network: Network, widths: Widths, rounding: WeightRounding) -> bool:
+    if rounding is not WeightRounding.AUTO:
+        return rounding is WeightRounding.OPTIMIZED
+    names = (layer.name for layer in network.layers if layer.has_weights)
+    return any(widths.weight_bits(name) < _FINE_BITS for name in names)
 
 
 def _weight_scheme(

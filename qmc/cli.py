@@ -18,6 +18,7 @@ from qmc.arithmetic import Rounding
 from qmc.errors import QmcError
 from qmc.options import Mapper, Options, default_jobs
 from qmc.ranges import Calibration
+from qmc.scheme import WeightRounding
 from qmc.search_result import Objective
 
 #: What typer makes of Ctrl-C.
@@ -137,6 +138,9 @@ def compile_command(
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
     rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
+    weight_rounding: Annotated[
+        WeightRounding, typer.Option(help="nearest, fitted to outputs, or by width.")
+    ] = WeightRounding.AUTO,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
     max_drop: Annotated[
         float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval.")
@@ -171,6 +175,7 @@ def compile_command(
         budget_seconds=budget,
         max_latency=max_latency,
         rounding=rounding,
+        weight_rounding=weight_rounding,
         equalize=equalize,
         max_drop=max_drop,
         flash_bytes=parse_size(flash) if flash else None,

@@ -153,7 +153,14 @@ def choose_scheme(options: Options, network: Network, images: Dataset | None, ti
     if isinstance(widths, Scheme):
         return widths
     return calibrate(
-        network, images, widths, method=options.calibration, rounding=options.rounding, tick=tick
+        network,
+        images,
+        widths,
+        method=options.calibration,
+        rounding=options.rounding,
+        weight_rounding=options.weight_rounding,
+        seed=options.seed,
+        tick=tick,
     )
 
 

@@ -27,6 +27,7 @@ _KERNELS = (
     "width_kernel.py",
     "width_walk.py",
     "learned_moves.py",
+    "rounding_kernel.py",
     "cost_models/feature_kernel.py",
 )
 _Function = TypeVar("_Function", bound=Callable[..., Any])

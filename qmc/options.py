@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qmc.arithmetic import Rounding
 from qmc.ranges import Calibration
+from qmc.scheme import WeightRounding
 from qmc.search_result import Objective
 
 
@@ -45,6 +46,7 @@ class Options:
         budget_seconds: of all searches of mappings together; None lets each take its steps.
         max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
+        weight_rounding: how weights become integers.
         equalize: run cross-layer equalization.
         max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
         flash_bytes, ram_bytes: budgets that the build must meet.
@@ -70,6 +72,7 @@ class Options:
     budget_seconds: float | None = None
     max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP
+    weight_rounding: WeightRounding = WeightRounding.AUTO
     equalize: bool = False
     max_drop: float | None = None
     flash_bytes: int | None = None

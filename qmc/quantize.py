@@ -48,7 +48,13 @@ def quantize(network: Network, scheme: Scheme) -> IntegerNetwork:
 
 
 def weight_codes(parameters: Parameters, scheme: WeightScheme) -> NDArray[np.int8]:
-    """Nearest integers of the weights; integers that came with the model are kept exactly."""
+    """Integers of the weights: the scheme's own, those that came with the model, or the nearest.
+
+    Raises:
+        SchemeError: the scheme's own are not as many as the weights.
+    """
+    if scheme.codes is not None:
+        return _own_codes(parameters, scheme.codes)
     scales = np.array(scheme.scales, dtype=np.float64)
     given = parameters.given
     if given is not None and given.bits == scheme.bits and np.array_equal(given.scales, scales):
@@ -56,6 +62,14 @@ def weight_codes(parameters: Parameters, scheme: WeightScheme) -> NDArray[np.int
     top = 1 << (scheme.bits - 1)
     ratio = parameters.weights.astype(np.float64) / scales[:, None, None, None]
     return np.clip(np.rint(ratio), -top, top - 1).astype(np.int8)
+
+
+def _own_codes(parameters: Parameters, codes: bytes) -> NDArray[np.int8]:
+    if len(codes) != parameters.weights.size:
+        raise SchemeError(
+            f"found {len(codes)} weight codes, the layer has {parameters.weights.size} weights"
+        )
+    return np.frombuffer(codes, dtype=np.int8).reshape(parameters.weights.shape)
 
 
 def clamp_codes(clamp: tuple[float, float] | None, params: QuantParams) -> tuple[int, int]:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from qmc.arithmetic import QuantParams, Rounding
+
+
+class WeightRounding(StrEnum):
+    """How real weights become integers."""
+
+    NEAREST = "nearest"  # nearest, biases corrected
+    OPTIMIZED = "optimized"  # fitted to every layer's output
+    AUTO = "auto"  # fitted where a layer has less than 8 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +25,14 @@ class WeightScheme:
         bits: width, 2 to 8.
         scales: one per output channel (G*K).
         bias: corrected float bias, one per output channel; None keeps the network's own.
+        codes: the integers themselves, int8 in the order of the layer's weights (G*K, C, R, S);
+            None takes the nearest ones.
     """
 
     bits: int
     scales: tuple[float, ...]
     bias: tuple[float, ...] | None = None
+    codes: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

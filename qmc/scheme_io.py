@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.errors import SchemeError
-from qmc.network import Network
+from qmc.network import Network, Parameters
+from qmc.packing import pack_rows, row_bytes, unpack_rows
 from qmc.scheme import Scheme, WeightScheme
 from qmc.yaml_input import check_data, read_yaml
 
 SCHEMA_VERSION = 1
+#: Characters of base64 in a line.
+_LINE = 88
 
 _Scale = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 _Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -35,6 +40,7 @@ class _Weights(BaseModel):
     bits: Annotated[int, Field(ge=2, le=8, strict=True)]
     scales: list[_Scale]
     bias: list[_Finite] | None = None
+    codes: list[str] | None = None
 
 
 class _File(BaseModel):
@@ -58,6 +64,7 @@ def scheme_to_text(scheme: Scheme) -> str:
         lines += [f"  {_text(name)}:", f"    bits: {weights.bits}"]
         lines += _numbers("scales", weights.scales)
         lines += [] if weights.bias is None else _numbers("bias", weights.bias)
+        lines += [] if weights.codes is None else _codes_lines(weights.codes, weights.bits)
     lines.append("notes:" if scheme.notes else "notes: []")
     lines += [f"  - {_text(note)}" for note in scheme.notes]
     return "\n".join(lines) + "\n"
@@ -89,13 +96,14 @@ def scheme_from_data(data: Any, path: Path, network: Network) -> Scheme:
     except ValueError as error:
         raise SchemeError(f"{path}: {error}") from None
     weights = {
-        name: _weights(path, name, entry, len(network.parameters[name].bias))
+        name: _weights(path, name, entry, network.parameters[name])
         for name, entry in file.weights.items()
     }
     return Scheme(tensors, weights, file.rounding, tuple(file.notes))
 
 
-def _weights(path: Path, name: str, entry: _Weights, channels: int) -> WeightScheme:
+def _weights(path: Path, name: str, entry: _Weights, parameters: Parameters) -> WeightScheme:
+    channels = len(parameters.bias)
     for key, values in (("scales", entry.scales), ("bias", entry.bias)):
         if values is not None and len(values) != channels:
             raise SchemeError(
@@ -103,7 +111,33 @@ def _weights(path: Path, name: str, entry: _Weights, channels: int) -> WeightSch
                 f"{channels} output channels"
             )
     bias = None if entry.bias is None else tuple(entry.bias)
-    return WeightScheme(entry.bits, tuple(entry.scales), bias)
+    codes = None
+    if entry.codes is not None:
+        where = f"{path}: weights.{name}.codes"
+        codes = _read_codes(where, "".join(entry.codes), entry.bits, parameters.weights.size)
+    return WeightScheme(entry.bits, tuple(entry.scales), bias, codes)
+
+
+def _codes_lines(codes: bytes, bits: int) -> list[str]:
+    """Codes packed at ``bits`` bits, element 0 in the low bits, as lines of base64."""
+    packed = pack_rows(np.frombuffer(codes, dtype=np.int8), bits)
+    text = base64.b64encode(packed.tobytes()).decode("ascii")
+    rows = [text[first : first + _LINE] for first in range(0, len(text), _LINE)]
+    return ["    codes:", *(f'      - "{row}"' for row in rows)]
+
+
+def _read_codes(where: str, text: str, bits: int, count: int) -> bytes:
+    """Inverse of :func:`_codes_lines` for ``count`` codes."""
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except ValueError as error:
+        raise SchemeError(f"{where}: not base64: {error}") from None
+    if len(packed) != row_bytes(count, bits):
+        raise SchemeError(
+            f"{where}: found {len(packed)} bytes; {count} weights of {bits} bits take "
+            f"{row_bytes(count, bits)}"
+        )
+    return unpack_rows(packed, bits, count, signed=True).astype(np.int8).tobytes()
 
 
 def _check_names(path: Path, kind: str, found: Iterable[str], known: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenRange, GivenWeights, Network, Parameters, Tensor
 from qmc.quantize import quantize, weight_codes
 from qmc.reference import run_network
+from qmc.scheme import WeightRounding
 from qmc.weight_scales import least_error_scales
 from qmc.widths import LayerWidths, Widths
 
@@ -223,7 +224,8 @@ def test_mean_products_are_the_means_of_the_float_layer(name: str) -> None:
 def test_corrected_bias_keeps_the_mean_of_every_channel(name: str) -> None:
     """Three-bit weights move the means of a layer's sums; the corrected bias moves them back."""
     net, x = network(), inputs()
-    chosen = calibrate(net, [x], Widths(3, 8)).weights[name]
+    scheme = calibrate(net, [x], Widths(3, 8), weight_rounding=WeightRounding.NEAREST)
+    chosen = scheme.weights[name]
     layer, exact = replace(net.layer(name), clamp=None), net.parameters[name]
     rounded = weight_codes(exact, chosen) * np.array(chosen.scales)[:, None, None, None]
     source = FloatModel(net).run(x)[layer.inputs[0]]

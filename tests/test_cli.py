@@ -119,13 +119,15 @@ def test_compile_then_every_command_of_a_build(
     assert sorted(found["class"] for found in prediction["top"]) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("widths", ["w8a8", "w3a6"])
 def test_compile_twice_from_images_and_from_scheme_gives_identical_bytes(
-    qmc: Run, model: Path, images: Path, build: Path, tmp_path: Path
+    qmc: Run, model: Path, images: Path, build: Path, tmp_path: Path, widths: str
 ) -> None:
     common = ("compile", model, "-t", "simba", "--no-verify")
-    assert qmc(*common, "--calib", images, "-o", build)[0] == 0
+    asked = ("--scheme", widths, "--calib", images)
+    assert qmc(*common, *asked, "-o", build)[0] == 0
     again, from_scheme = tmp_path / "again", tmp_path / "from_scheme"
-    assert qmc(*common, "--calib", images, "-o", again, "--jobs", 1)[0] == 0
+    assert qmc(*common, *asked, "-o", again, "--jobs", 1)[0] == 0
     recompiled = ("--scheme", build / "scheme.yaml", "--calib", images, "-o", from_scheme)
     assert qmc(*common, *recompiled)[0] == 0
 

@@ -1,0 +1,194 @@
+"""Weights rounded layer by layer so that every layer's output stays what it was in float.
+
+One walk through the network in execution order carries every live tensor twice over all images: as
+the float network has it, and as the network quantized so far has it. Each layer with weights is
+fitted to give its float output from its quantized input, and so repairs what the layers before it
+lost; a layer that feeds a sum also repairs what the sum's other operand lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.bias_correction import mean_products
+from qmc.data import Dataset
+from qmc.layer import Layer, Op
+from qmc.layer_model import LayerModel
+from qmc.layer_statistics import (
+    Live,
+    at_positions,
+    group_statistics,
+    sample_positions,
+)
+from qmc.network import Network, Parameters
+from qmc.observe import Inputs
+from qmc.progress import Tick, no_tick
+from qmc.quantize import weight_codes
+from qmc.scheme import Scheme, WeightScheme
+from qmc.simulate import dequantized, nearest_codes, rounded_parameters
+from qmc.weight_rounding import regressed_weights, ridged, round_rows
+from qmc.weight_scales import least_legal_scales
+
+FloatArray = NDArray[np.float32]
+Reals = NDArray[np.float64]
+
+#: Bound of the elements of all live tensors, over all images; 5 bytes each.
+_MAX_LIVE = 280 << 20
+#: Elements of a layer's operands that are worked on at a time.
+_MAX_BATCH = 1 << 23
+
+
+def reconstruct_weights(
+    network: Network, scheme: Scheme, inputs: Inputs, seed: int = 0, tick: Tick = no_tick
+) -> Scheme:
+    """Give every layer of ``scheme`` integers, scales and a bias fitted to its output.
+
+    Args:
+        network: float layers and parameters.
+        scheme: complete; its activations and widths stay, and integers that came with the model.
+        inputs: calibration data.
+        seed: of the positions sampled.
+        tick: called with layers done and in all.
+    """
+    values = {network.input: _live_input(network, scheme, inputs)}
+    weights = dict(scheme.weights)
+    last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
+    for number, layer in enumerate(network.layers):
+        if layer.has_weights and not _is_given(network, scheme, layer):
+            rng = np.random.default_rng([seed, number])
+            weights[layer.name] = _fit(network, scheme, layer, values, rng)
+            scheme = replace(scheme, weights=weights)
+        if layer.output in last_use:
+            values[layer.output] = _run(network, scheme, layer, values)
+        for name in layer.inputs:
+            if last_use[name] == number:
+                values.pop(name, None)
+        tick(number + 1, len(network.layers))
+    return replace(scheme, weights=weights)
+
+
+def _is_given(network: Network, scheme: Scheme, layer: Layer) -> bool:
+    parameters = network.parameters[layer.name]
+    codes = weight_codes(parameters, scheme.weights[layer.name])
+    return parameters.given is not None and codes is parameters.given.codes
+
+
+def _live_input(network: Network, scheme: Scheme, inputs: Inputs) -> Live:
+    """The network's input over as many evenly spread images as memory allows."""
+    allowed = max(1, _MAX_LIVE // _live_elements(network))
+    if isinstance(inputs, Dataset):
+        chosen = _spread(len(inputs), allowed)
+        images = inputs.inputs(chosen)
+    else:
+        images = np.concatenate(list(inputs))
+        images = images[_spread(len(images), allowed)]
+    images = images.astype(np.float32, copy=False)
+    params = scheme.tensors[network.input]
+    return Live(images, nearest_codes(images, params).astype(np.uint8), params)
+
+
+def _spread(count: int, allowed: int) -> list[int]:
+    kept = min(count, allowed)
+    return [i * count // kept for i in range(kept)]
+
+
+def _live_elements(network: Network) -> int:
+    """The most elements of tensors that are live at once, for one image."""
+    last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
+    live, most = {network.input}, 0
+    for number, layer in enumerate(network.layers):
+        live.add(layer.output)
+        most = max(most, sum(network.tensors[name].size for name in live))
+        live -= {name for name in live if last_use.get(name, -1) <= number}
+    return most
+
+
+def _fit(
+    network: Network,
+    scheme: Scheme,
+    layer: Layer,
+    values: Mapping[str, Live],
+    rng: np.random.Generator,
+) -> WeightScheme:
+    """Integers, scales and bias of one layer."""
+    parameters, source = network.parameters[layer.name], values[layer.inputs[0]]
+    bits = scheme.weights[layer.name].bits
+    positions = sample_positions(layer, len(source.codes), rng)
+    other = _other_operand(network, layer, values)
+    missing = None if other is None else _lost(other, positions)
+    floors = least_legal_scales(
+        parameters.bias, scheme.tensors[layer.inputs[0]], scheme.tensors[layer.output]
+    )
+    kernels = parameters.weights.reshape(layer.bounds.G, layer.bounds.K, -1).astype(np.float64)
+    floors = floors.reshape(layer.bounds.G, -1)
+    codes, scales = [], []
+    for group, found in enumerate(group_statistics(layer, parameters, source, missing, positions)):
+        hessian = ridged(found.covariance, found.samples)
+        targets = regressed_weights(kernels[group], found.covariance, found.cross, hessian)
+        rows, steps = round_rows(targets, hessian, bits, floors[group])
+        codes.append(rows)
+        scales.append(steps)
+    integers = np.concatenate(codes).astype(np.int8).reshape(parameters.weights.shape)
+    all_scales = np.concatenate(scales)
+    bias = _bias(layer, parameters, source, other, integers * all_scales[:, None, None, None])
+    return WeightScheme(bits, tuple(all_scales.tolist()), tuple(bias.tolist()), integers.tobytes())
+
+
+def _bias(
+    layer: Layer, parameters: Parameters, source: Live, other: Live | None, weights: Reals
+) -> Reals:
+    """The bias that gives every channel its float mean, over all positions."""
+    wanted = parameters.bias + mean_products(layer, parameters.weights, _mean(source.real))
+    if other is not None:
+        lost = _mean(other.real) - _dequantized_mean(other)
+        wanted = wanted + lost.reshape(len(lost), -1).mean(axis=1)
+    return np.asarray(wanted - mean_products(layer, weights, _dequantized_mean(source)))
+
+
+def _mean(values: NDArray[np.generic]) -> Reals:
+    return np.asarray(values.mean(axis=0, dtype=np.float64))
+
+
+def _dequantized_mean(live: Live) -> Reals:
+    return (_mean(live.codes) - live.params.zero_point) * live.params.scale
+
+
+def _other_operand(network: Network, layer: Layer, values: Mapping[str, Live]) -> Live | None:
+    """The known operand of a sum that alone reads the layer's output."""
+    readers = [reader for reader in network.layers if layer.output in reader.inputs]
+    if len(readers) != 1 or readers[0].op is not Op.ADD or layer.clamp is not None:
+        return None
+    others = [name for name in readers[0].inputs if name != layer.output]
+    other = values.get(others[0]) if others else None
+    shape = network.tensors[layer.output].shape
+    fits = other is not None and network.tensors[others[0]].shape == shape
+    return other if fits else None
+
+
+def _lost(live: Live, positions: NDArray[np.int64]) -> FloatArray:
+    """Float value less quantized value at the positions: (n, channels, m)."""
+    codes = at_positions(live.codes, positions).astype(np.float32)
+    lost = at_positions(live.real, positions) - dequantized(codes, live.params)
+    return np.asarray(lost, dtype=np.float32)
+
+
+def _run(network: Network, scheme: Scheme, layer: Layer, values: Mapping[str, Live]) -> Live:
+    """The layer's output over all images, float and quantized."""
+    plain = LayerModel(network, layer)
+    rounded = LayerModel(network, layer, rounded_parameters(network, scheme, layer))
+    inputs = [values[name] for name in layer.inputs]
+    params = scheme.tensors[layer.output]
+    shape = (len(inputs[0].codes), *network.tensors[layer.output].shape[1:])
+    real, codes = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    size = sum(network.tensors[name].size for name in (*layer.inputs, layer.output))
+    step = max(1, _MAX_BATCH // size)
+    for first in range(0, len(real), step):
+        part = slice(first, first + step)
+        real[part] = plain.run(*(live.real[part] for live in inputs))
+        read = (dequantized(live.codes[part], live.params) for live in inputs)
+        codes[part] = nearest_codes(rounded.run(*read), params)
+    return Live(real, codes, params)

@@ -21,13 +21,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 
 from qmc import report
@@ -36,6 +34,7 @@ from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
+from qmc.damage import DAMAGE_INPUTS, Damage, layer_damage
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError
 from qmc.evaluation import Accuracy, measure
@@ -46,16 +45,17 @@ from qmc.layer_text import parse_latency
 from qmc.network import Network
 from qmc.options import Options
 from qmc.output_folder import check_replaceable, whole_folder
-from qmc.plan import plan_text
+from qmc.plan import file_sha256, plan_text
 from qmc.preprocess import Preprocess
 from qmc.pricing import Priced, SearchSettings, layer_precision, price_layers
 from qmc.progress import Stages, Tick
 from qmc.quantize import quantize
+from qmc.sample_inputs import sample_codes, sample_inputs
 from qmc.scheme import Scheme
 from qmc.scheme_io import scheme_to_text
 from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
-from qmc.verify import verify_build
+from qmc.verify import VerifyResult, verify_build
 from qmc.widths import parse_widths
 
 
@@ -91,6 +91,28 @@ class Data:
     preprocess: Preprocess | None
     calib: Dataset | None
     eval: Dataset | None
+
+    @property
+    def any_images(self) -> Dataset | None:
+        """Images to try the network on: labelled ones first."""
+        return self.eval or self.calib
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found out about the emitted program.
+
+    Attributes:
+        verified: how it compares with the reference; None unverified.
+        accuracy: on labelled images, if there were any.
+        damage: of every layer, by name.
+        on_images: the damage was measured on images, not on random inputs.
+    """
+
+    verified: VerifyResult | None
+    accuracy: Accuracy | None
+    damage: Dict[str, Damage]
+    on_images: bool
 
 
 def compile_model(model: str | Path, target: str, output: str | Path, **options: Any) -> Plan:
@@ -130,14 +152,19 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     with whole_folder(options.output) as folder:
         with stages.stage("write the C"):
             write_files(print_program(program), folder)
-            codes = golden_inputs(options, integer, data)
+            codes = sample_codes(integer, data.any_images, options.golden, options.seed)
             write_files(golden_files(integer, codes), folder)
+        verified = None
         if options.verify:
             with stages.stage("verify against the reference"):
-                _verify(folder)
+                verified = _verify(folder)
         with stages.stage("measure accuracy") as tick:
             accuracy = _measure(options, integer, data.eval, folder, tick)
-        finished = build_report(options, network, scheme, target, priced, program, accuracy)
+        with stages.stage("compare layers with float"):
+            inputs = sample_inputs(integer, data.any_images, DAMAGE_INPUTS, options.seed)
+            damage = layer_damage(network, integer, inputs)
+        known = Findings(verified, accuracy, damage, data.any_images is not None)
+        finished = build_report(options, network, scheme, target, priced, program, known)
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
 
@@ -228,16 +255,6 @@ def max_cycles(options: Options, target: Target) -> int | None:
     return None if limit is None else parse_latency(limit, target.clock_hz)
 
 
-def golden_inputs(options: Options, network: IntegerNetwork, data: Data) -> NDArray[np.int32]:
-    """Input codes of the golden vectors, (n, ...): the first images, or seeded random ones."""
-    source = network.quantization[network.input]
-    images = data.eval or data.calib
-    if images is not None:
-        return source.quantize(images.inputs(range(min(options.golden, len(images)))))
-    shape = (options.golden, *network.tensors[network.input].shape[1:])
-    return np.random.default_rng(options.seed).integers(0, source.high + 1, shape, dtype=np.int32)
-
-
 def build_report(
     options: Options,
     network: Network,
@@ -245,10 +262,13 @@ def build_report(
     target: Target,
     priced: tuple[Priced, ...],
     program: Program,
-    accuracy: Accuracy | None,
+    known: Findings,
 ) -> dict[str, Any]:
     """The object of report.json."""
-    layers = [one.entry(target, options.optimize) for one in priced]
+    layers = [
+        one.entry(target, options.optimize) | asdict(known.damage[one.layer.name]) for one in priced
+    ]
+    accuracy = known.accuracy
     measured = {
         "max_cycles": max_cycles(options, target),
         "flash_bytes": program.flash_bytes,
@@ -258,12 +278,15 @@ def build_report(
         "top1_float": accuracy.top1_float if accuracy else None,
         "agreement": accuracy.agreement if accuracy else None,
         "images": accuracy.images if accuracy else 0,
+        "sqnr_inputs": "images" if known.on_images else "random",
+        "verified": known.verified and known.verified.data(),
     }
     return {
         "network": report.network_entry(network.name, layers, target, measured, options.optimize),
         "layers": layers,
         "target": report.target_entry(target),
         "objective": options.optimize.value,
+        "model": {"file": options.model.name, "sha256": file_sha256(options.model)},
         "versions": report.versions(),
         "seed": options.seed,
         "notes": list(scheme.notes),
@@ -296,10 +319,11 @@ def _check_budgets(options: Options, program: Program) -> None:
             )
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path) -> VerifyResult:
     result = verify_build(folder)
     if not result.ok:
         raise BuildError(f"the emitted C differs from the reference: {result.first_difference}")
+    return result
 
 
 def _measure(

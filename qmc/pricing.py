@@ -31,7 +31,7 @@ _REFERENCE_BITS = 8
 class Priced:
     """A layer, its widths, and its searched mapping (layers with weights) or streaming cost.
 
-    ``at_8_bits`` is the best cost of the same layer at w8a8, where its widths are narrower;
+    ``at_8_bits`` is the best cost of the same layer at w8a8, where its widths are others;
     ``baselines`` are its best mappings under the named dataflows.
     """
 
@@ -53,7 +53,14 @@ class Priced:
         against = comparison(baselines, objective, proved)
         words = "; ".join(filter(None, (verdict(self.layer, self.cost, self.at_8_bits), against)))
         entry = layer_entry(self.layer, self.precision, self.result, target, words)
-        return entry | {"baselines": baselines}
+        return entry | {"at_8_bits": self._eight_bits(), "baselines": baselines}
+
+    def _eight_bits(self) -> dict[str, Any] | None:
+        """Cost at w8a8; the layer's own where it has these widths; None where nothing fits."""
+        cost = self.at_8_bits
+        if cost is None and _widened(self.precision) == self.precision:
+            cost = self.cost
+        return None if cost is None else {"energy_pj": cost.energy_pj, "cycles": cost.cycles}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,11 @@ def price_layers(
     names = [layer.name for layer, _ in weighted]
     others = sum(cost.cycles for cost in streamed.values())
     found = dict(zip(names, _best(weighted, others, target, settings, tick), strict=True))
-    reference = _at_8_bits(weighted, target, settings)
+    reference = _at_8_bits(weighted, target, settings) | {
+        layer.name: streaming_cost(layer, _widened(precision), target)
+        for layer, precision in work
+        if layer.name in streamed
+    }
     baselines = dict(zip(names, _baselines(weighted, target, settings), strict=True))
     return tuple(
         Priced(

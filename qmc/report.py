@@ -15,12 +15,12 @@ import qmc
 from qmc.baselines import network_baselines
 from qmc.cost_models.base import Cost, CostModel
 from qmc.cost_models.calibrated_model import CalibratedModel, Quantity
-from qmc.layer import Layer, Precision
+from qmc.layer import Layer, LoopDim, Precision
 from qmc.layer_figures import accesses_data, cycles_by_bound
 from qmc.mapping import Mapping
 from qmc.mapping_text import mapping_to_data
 from qmc.search_result import Certificate, Objective, SearchResult
-from qmc.targets.target import Target
+from qmc.targets.target import MemoryLevel, Target
 
 Json = dict[str, Any]
 
@@ -71,6 +71,7 @@ def layer_entry(
         "name": layer.name,
         "op": layer.op.value,
         "macs": layer.macs,
+        "bounds": {dim.value: layer.bounds[dim] for dim in LoopDim},
         "w_bits": precision.weight_bits if layer.has_weights else None,
         "a_bits": precision.input_bits,
         "o_bits": precision.output_bits,
@@ -142,14 +143,53 @@ def network_entry(
         "cycles": cycles,
         "latency_ms": 1e3 * cycles / target.clock_hz,
         "edp_pj_cycles": energy_pj * cycles,
+        "at_8_bits": _network_at_8_bits(layers),
         "baselines": network_baselines(layers, objective),
         **measured,
     }
 
 
+def _network_at_8_bits(layers: Sequence[Json]) -> Json | None:
+    """Energy, cycles and EDP of all layers at w8a8; None where one has no mapping there."""
+    known = [layer["at_8_bits"] for layer in layers if layer.get("at_8_bits")]
+    if len(known) < len(layers):
+        return None
+    energy_pj = sum(one["energy_pj"] for one in known)
+    cycles = sum(one["cycles"] for one in known)
+    return {
+        "energy_uj": energy_pj / 1e6,
+        "cycles": cycles,
+        "edp_pj_cycles": energy_pj * cycles,
+    }
+
+
 def target_entry(target: Target) -> Json:
-    """The ``target`` object."""
-    return {"name": target.name, "sha256": target.sha256, "clock_hz": target.clock_hz}
+    """The ``target`` object: what the roofline and the loop nests are drawn on."""
+    return {
+        "name": target.name,
+        "sha256": target.sha256,
+        "clock_hz": target.clock_hz,
+        "description": target.description,
+        "macs_per_cycle": target.mac.instances / target.mac.cycles,
+        "memories": [_memory_entry(level) for level in target.memories],
+        "sources": dict(target.sources),
+    }
+
+
+def _memory_entry(level: MemoryLevel) -> Json:
+    """One memory; bandwidths are those of all instances together, None where unlimited."""
+    return {
+        "name": level.name,
+        "instances": level.instances,
+        "size_bytes": level.size_bytes,
+        "word_bits": level.word_bits,
+        "read_bytes_per_cycle": _bytes_per_cycle(level, level.read_bandwidth),
+        "write_bytes_per_cycle": _bytes_per_cycle(level, level.write_bandwidth),
+    }
+
+
+def _bytes_per_cycle(level: MemoryLevel, words: float | None) -> float | None:
+    return None if words is None else words * level.word_bits / 8 * level.instances
 
 
 def versions() -> Json:

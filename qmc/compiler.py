@@ -147,7 +147,8 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     with stages.stage("search mappings") as tick:
         priced = price_network(options, network, scheme, target, tick)
     mappings = {p.layer.name: p.result for p in priced if isinstance(p.result, SearchResult)}
-    program = make_program(integer, {name: found.mapping for name, found in mappings.items()})
+    loops = {name: found.mapping for name, found in mappings.items()}
+    program = make_program(integer, loops, target.kernels)
     _check_budgets(options, program)
     with whole_folder(options.output) as folder:
         with stages.stage("write the C"):

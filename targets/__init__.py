@@ -1,5 +1,6 @@
 """Machines as data: one YAML file each."""
 
+from qmc.targets.kernel_family import Header, KernelFamily
 from qmc.targets.load import check_target, find_target, list_targets, load_target
 from qmc.targets.target import (
     ALL_REMAINING,
@@ -16,6 +17,8 @@ from qmc.targets.target import (
 
 __all__ = [
     "ALL_REMAINING",
+    "Header",
+    "KernelFamily",
     "LoopConstraint",
     "MacArray",
     "MemoryLevel",

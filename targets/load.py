@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from qmc.errors import TargetError
 from qmc.formats import EnergyClass
 from qmc.layer import LoopDim, Operand
+from qmc.targets.load_kernels import choose_kernels, load_family
 from qmc.targets.schema import (
     CONSTRAINED_DIMS,
     ConstraintSpec,
@@ -60,7 +61,7 @@ def load_target(name_or_path: str | Path) -> Target:
     except ValidationError as error:
         key, value, allowed = all_errors(error, TargetSpec)[0]
         raise TargetError(path, key, value, allowed) from error
-    return build_target(spec, digest)
+    return build_target(spec, digest, path.parent)
 
 
 def check_target(name_or_path: str | Path) -> tuple[str, ...]:
@@ -102,9 +103,30 @@ def _read_description(path: Path) -> tuple[dict[str, Any], str]:
     """A whole description, and the sha256 of all that it was read from."""
     data, digest = _read_extended(path, ())
     data, found = fill_caches(path, data)
-    if found:
-        digest = hashlib.sha256(f"{digest} {found}".encode()).hexdigest()
+    data, unit = _fill_kernels(path, data)
+    if found or unit:
+        digest = hashlib.sha256(f"{digest} {found}{unit}".encode()).hexdigest()
     return data, digest
+
+
+def _fill_kernels(path: Path, data: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """A description with the kernels of the first of ``kernels_like`` that run here, and whose."""
+    names = data.pop("kernels_like", None)
+    if names is None or "kernels" in data:
+        return data, ""
+    if not isinstance(names, list):
+        raise TargetError(path, "kernels_like", names, "a list of machines that have kernels")
+    chosen = choose_kernels([(name, _kernels_of(path, name)) for name in names])
+    if chosen is None:
+        return data, " no kernels"
+    return {**data, "kernels": chosen[1]}, f" kernels of {chosen[0]}: {chosen[1]}"
+
+
+def _kernels_of(path: Path, name: object) -> dict[str, Any]:
+    kernels = read_yaml(_base_path(path, name))[0].get("kernels")
+    if not isinstance(kernels, dict):
+        raise TargetError(path, "kernels_like", name, "machines that have kernels")
+    return kernels
 
 
 def _read_extended(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], str]:
@@ -161,8 +183,17 @@ def _merge_memories(path: Path, base: list[Any], changes: list[Any]) -> list[Any
     return merged
 
 
-def build_target(spec: TargetSpec, sha256: str) -> Target:
-    """A target from a checked description; instances are the product of the fan-outs outside."""
+def build_target(spec: TargetSpec, sha256: str, folder: Path = _FOLDER) -> Target:
+    """A target from a checked description; instances are the product of the fan-outs outside.
+
+    Args:
+        spec: the description.
+        sha256: of the files it was read from.
+        folder: where the headers of its kernels lie.
+
+    Raises:
+        TargetError: a header is missing.
+    """
     memories: list[MemoryLevel] = []
     instances = 1
     for memory in spec.memories:
@@ -178,6 +209,7 @@ def build_target(spec: TargetSpec, sha256: str) -> Target:
         groups_follow=dim_of(spec.groups_follow),
         sources=_sources(spec),
         sha256=sha256,
+        kernels=None if spec.kernels is None else load_family(folder, spec.kernels),
     )
 
 

@@ -26,6 +26,8 @@ _Bandwidth = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["unlim
 _Cycles = Annotated[float, Field(gt=0, le=1 << 20, allow_inf_nan=False)]
 _OperandName = Literal["W", "I", "O"]
 _Factor = _Count | Literal["all"]
+_Pixels = Annotated[int, Field(ge=1, le=12)]
+_Vector = Literal[16, 32, 64]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -225,6 +227,24 @@ class MacSpec(_Model):
         return self
 
 
+class KernelsSpec(_Model):
+    """The vector unit of a processor, for the emitted C."""
+
+    header: Annotated[str, Field(pattern=r"^[a-z0-9_]+\.h$", max_length=64)]
+    cpu_flags: tuple[_Name, ...] = ()
+    lanes: Annotated[int, Field(ge=4, le=64, multiple_of=4)]
+    pixels: Annotated[tuple[_Pixels, ...], Field(min_length=1, max_length=4)]
+    depthwise_bytes: Annotated[tuple[_Vector, ...], Field(min_length=1, max_length=3)]
+    depthwise_pixels: Annotated[int, Field(ge=1, le=4)]
+    panel_bytes: _Count = 16384
+    strip_bytes: _Count = 16384
+
+    @field_validator("cpu_flags", "pixels", "depthwise_bytes", mode="before")
+    @classmethod
+    def _tuples(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
 class TargetSpec(_Model):
     """A whole machine."""
 
@@ -238,6 +258,7 @@ class TargetSpec(_Model):
     sources: Annotated[dict[str, str], Field(min_length=1)]
     memories: Annotated[tuple[MemorySpec, ...], Field(min_length=2, max_length=16)]
     mac: MacSpec
+    kernels: KernelsSpec | None = None
 
     @field_validator("memories", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from qmc.formats import EnergyClass
 from qmc.layer import LoopDim, Operand, Precision
+from qmc.targets.kernel_family import KernelFamily
 
 #: A fixed factor of a constraint: the loop takes all of the bound that other levels leave.
 ALL_REMAINING = 0
@@ -231,6 +232,7 @@ class Target:
         groups_follow: the dim whose constraints the group loop G obeys.
         sources: where the numbers come from, by topic.
         sha256: of the description, for caches and reports.
+        kernels: the vector unit that the emitted C uses; None emits the mapping's loops.
     """
 
     name: str
@@ -242,6 +244,7 @@ class Target:
     groups_follow: LoopDim
     sources: Mapping[str, str]
     sha256: str
+    kernels: KernelFamily | None = None
 
     def memory(self, name: str) -> MemoryLevel:
         """The level called ``name``.

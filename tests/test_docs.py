@@ -12,7 +12,7 @@ from qmc.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
-CODE = ("qmc", "qmc/codegen", "passes", "targets", "cost_models")
+CODE = ("qmc", "qmc/codegen", "qmc/codegen/vector", "passes", "targets", "cost_models")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -27,8 +27,10 @@ class MemoryPlan:
     peak_bytes: int
 
 
-def plan_memory(buffers: Iterable[Buffer]) -> MemoryPlan:
+def plan_memory(buffers: Iterable[Buffer], alignment: int = ALIGNMENT) -> MemoryPlan:
     """Place the buffers so that no two that live at the same time overlap.
+
+    Every offset is a multiple of ``alignment`` bytes.
 
     Largest first, each at the lowest free offset: the rule that TensorFlow Lite Micro uses
     ("greedy by size", Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
@@ -37,7 +39,7 @@ def plan_memory(buffers: Iterable[Buffer]) -> MemoryPlan:
     placed: list[tuple[int, Buffer]] = []
     order = sorted(buffers, key=lambda b: (-b.size_bytes, b.first, b.last, b.name))
     for buffer in order:
-        placed.append((_lowest_offset(buffer, placed), buffer))
+        placed.append((_lowest_offset(buffer, placed, alignment), buffer))
     plan = MemoryPlan(
         {buffer.name: offset for offset, buffer in placed},
         max((offset + buffer.size_bytes for offset, buffer in placed), default=0),
@@ -54,23 +56,19 @@ def live_bytes(buffers: Iterable[Buffer]) -> int:
     )
 
 
-def _lowest_offset(buffer: Buffer, placed: list[tuple[int, Buffer]]) -> int:
+def _lowest_offset(buffer: Buffer, placed: list[tuple[int, Buffer]], alignment: int) -> int:
     offset = 0
     for start, other in sorted(placed, key=lambda item: item[0]):
         if not _lives_with(buffer, other):
             continue
         if offset + buffer.size_bytes <= start:
             break
-        offset = max(offset, _aligned(start + other.size_bytes))
+        offset = max(offset, -(-(start + other.size_bytes) // alignment) * alignment)
     return offset
 
 
 def _lives_with(a: Buffer, b: Buffer) -> bool:
     return a.first <= b.last and b.first <= a.last
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def _is_disjoint(placed: list[tuple[int, Buffer]]) -> bool:

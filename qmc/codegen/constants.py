@@ -19,11 +19,12 @@ _WEIGHT_DIMS = (LoopDim.G, LoopDim.K, LoopDim.C, LoopDim.R, LoopDim.S)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A ``const`` array of the emitted program."""
+    """A ``const`` array of the emitted program, aligned to ``alignment`` bytes if that is not 0."""
 
     name: str
     kind: str
-    values: NDArray[np.integer]
+    values: NDArray[np.generic]
+    alignment: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -42,7 +43,8 @@ class Constant:
             "    " + ", ".join(numbers[i : i + _PER_LINE])
             for i in range(0, len(numbers), _PER_LINE)
         )
-        return f"{self.declaration} = {{\n" + ",\n".join(rows) + "\n};\n"
+        aligned = f" __attribute__((aligned({self.alignment})))" if self.alignment else ""
+        return f"{self.declaration}{aligned} = {{\n" + ",\n".join(rows) + "\n};\n"
 
 
 def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:

@@ -6,15 +6,19 @@ from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from pathlib import Path
 
-from qmc.codegen.arena import Buffer, MemoryPlan, plan_memory
+from qmc.codegen.arena import ALIGNMENT, Buffer, MemoryPlan, plan_memory
 from qmc.codegen.cfile import CFile
 from qmc.codegen.kernel import Kernel, make_kernel, tensor_bytes
 from qmc.codegen.names import network_identifier
 from qmc.codegen.network_printer import print_header, print_network, scratch_name
 from qmc.codegen.project import print_cmake, print_main, print_makefile
+from qmc.codegen.vector.kernel import make_vector_kernel
 from qmc.integer import IntegerNetwork
 from qmc.mapping import Mapping
+from qmc.targets import KernelFamily
 
+#: Vectors and cache lines begin at multiples of this many bytes.
+_VECTOR_ALIGNMENT = 64
 _FOLDER = Path(__file__).parent
 
 
@@ -27,12 +31,14 @@ class Program:
         network: what is emitted.
         kernels: one per layer, in execution order.
         memory: arena offsets by tensor name, and by "scratch <index>" for a kernel's scratch.
+        family: the vector unit that kernels are written for; None where all are plain C.
     """
 
     name: str
     network: IntegerNetwork
     kernels: tuple[Kernel, ...]
     memory: MemoryPlan
+    family: KernelFamily | None = None
 
     @property
     def ram_peak_bytes(self) -> int:
@@ -55,31 +61,40 @@ class Program:
         )
 
 
-def make_program(network: IntegerNetwork, mappings: Dict[str, Mapping]) -> Program:
+def make_program(
+    network: IntegerNetwork, mappings: Dict[str, Mapping], family: KernelFamily | None = None
+) -> Program:
     """Plan all kernels and the memory.
 
     Args:
         network: the integer network.
         mappings: by layer name; a layer without entry gets a natural nest.
+        family: the target's vector unit, if it has one; layers that it has a form for do not follow
+            their mapping.
 
     Raises:
         CodegenError: a layer or mapping that has no C form.
     """
     name = network_identifier(network.name)
     kernels = tuple(
-        make_kernel(network, i, name, mappings.get(integer.layer.name))
+        (make_vector_kernel(network, i, name, family) if family else None)
+        or make_kernel(network, i, name, mappings.get(integer.layer.name))
         for i, integer in enumerate(network.layers)
     )
-    return Program(name, network, kernels, plan_memory(_buffers(network, kernels)))
+    alignment = _VECTOR_ALIGNMENT if family else ALIGNMENT
+    memory = plan_memory(_buffers(network, kernels), alignment)
+    return Program(name, network, kernels, memory, family)
 
 
-def emit(network: IntegerNetwork, mappings: Dict[str, Mapping]) -> tuple[CFile, ...]:
+def emit(
+    network: IntegerNetwork, mappings: Dict[str, Mapping], family: KernelFamily | None = None
+) -> tuple[CFile, ...]:
     """The C project of ``network``: its files, in a fixed order, always the same bytes.
 
     Raises:
         CodegenError: a layer or mapping that has no C form.
     """
-    return print_program(make_program(network, mappings))
+    return print_program(make_program(network, mappings, family))
 
 
 def print_program(program: Program) -> tuple[CFile, ...]:
@@ -89,11 +104,12 @@ def print_program(program: Program) -> tuple[CFile, ...]:
     include = '#include "kernels.h"\n\n'
     files = {
         f"{name}.h": print_header(name, program.network),
-        f"{name}.c": print_network(program.name, program.network, program.kernels, program.memory),
+        f"{name}.c": _print_network(program),
         "weights.c": '#include "kernels/kernels.h"\n\n'
         + "\n".join(constant.definition() for constant in constants),
         "kernels/kernels.h": _print_kernels_header(program),
         "kernels/runtime.h": (_FOLDER / "runtime.h").read_text(),
+        **_vector_headers(program),
         **{f"kernels/{kernel.function}.c": include + kernel.text for kernel in program.kernels},
         "count.h": (_FOLDER / "count.h").read_text(),
         "count.c": _print_counters(program),
@@ -117,6 +133,20 @@ def _print_counters(program: Program) -> str:
     return text
 
 
+def _print_network(program: Program) -> str:
+    alignment = _VECTOR_ALIGNMENT if program.family else 0
+    return print_network(program.name, program.network, program.kernels, program.memory, alignment)
+
+
+def _vector_headers(program: Program) -> dict[str, str]:
+    if program.family is None:
+        return {}
+    return {
+        "kernels/vector.h": (_FOLDER / "vector.h").read_text(),
+        **{f"kernels/{header.name}": header.text for header in program.family.headers},
+    }
+
+
 def _print_kernels_header(program: Program) -> str:
     lines = ["#ifndef QMC_KERNELS_H", "#define QMC_KERNELS_H", "", '#include "runtime.h"', ""]
     for kernel in program.kernels:
@@ -127,12 +157,13 @@ def _print_kernels_header(program: Program) -> str:
 
 def _buffers(network: IntegerNetwork, kernels: tuple[Kernel, ...]) -> list[Buffer]:
     born = {integer.layer.output: i for i, integer in enumerate(network.layers)}
-    dies = dict(born)
-    for i, integer in enumerate(network.layers):
-        for name in integer.layer.inputs:
+    dies, beyond = dict(born), dict.fromkeys(born, 0)
+    for i, kernel in enumerate(kernels):
+        for name in kernel.integer.layer.inputs:
             dies[name] = i
+            beyond[name] = max(beyond.get(name, 0), kernel.over_read)
     buffers = [
-        Buffer(name, tensor_bytes(network, name), first, dies[name])
+        Buffer(name, tensor_bytes(network, name) + beyond[name], first, dies[name])
         for name, first in born.items()
         if name != network.output
     ]

@@ -47,6 +47,7 @@ class Kernel:
         constants: arrays that it reads.
         scratch_bytes: piece of the arena it works in.
         integer: the layer.
+        over_read: bytes that it may read beyond an input in the arena, and not use.
     """
 
     function: str
@@ -56,6 +57,7 @@ class Kernel:
     constants: tuple[Constant, ...]
     scratch_bytes: int
     integer: IntegerLayer
+    over_read: int = 0
 
 
 def make_kernel(
@@ -70,7 +72,7 @@ def make_kernel(
     layer = integer.layer
     sources = tuple(network.tensors[name] for name in layer.inputs)
     result = network.tensors[layer.output]
-    _check(integer, sources)
+    check_layer(integer, sources)
     name = f"{prefix}_{layer_identifier(index, layer.name)}"
     head, body, tables = Writer(), Writer(), Writer()
     if layer.op in MAC_OPS:
@@ -82,7 +84,7 @@ def make_kernel(
         scratch, constants = _print_other(body, integer, sources, result, name)
     if "qmc_least(" in body.text():
         head.lines(_LEAST)
-    signature = _signature(name, layer.op, len(sources), scratch.size_bytes > 0)
+    signature = print_signature(name, layer.op, len(sources), scratch.size_bytes > 0)
     print_description(head, integer, sources, result, mapping)
     head.line(signature)
     with head.block(""):
@@ -93,7 +95,12 @@ def make_kernel(
     )
 
 
-def _check(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
+def check_layer(integer: IntegerLayer, sources: tuple[Tensor, ...]) -> None:
+    """Refuse what no kernel can be printed for.
+
+    Raises:
+        CodegenError: a batch, a width or a shape without a C form.
+    """
     layer, bits = integer.layer, integer.output.bits
     if layer.bounds.N != 1:
         raise CodegenError(layer.name, f"batch is {layer.bounds.N}; only 1 can be emitted")
@@ -154,7 +161,8 @@ def _table(integer: IntegerLayer, name: str) -> tuple[Constant, ...]:
     return (Constant(f"{name}_table", kind, integer.table.astype(kind.removesuffix("_t"))),)
 
 
-def _signature(name: str, op: Op, count: int, has_scratch: bool) -> str:
+def print_signature(name: str, op: Op, count: int, has_scratch: bool) -> str:
+    """The prototype of a kernel without its semicolon."""
     inputs = ["input"] if op in MAC_OPS else [f"input{i}" for i in range(count)]
     arguments = ", ".join(f"const uint8_t *{word}" for word in inputs)
     scratch = ", int32_t *restrict scratch" if has_scratch else ""

@@ -66,9 +66,13 @@ def _print_macros(
 
 
 def print_network(
-    name: str, network: IntegerNetwork, kernels: tuple[Kernel, ...], memory: MemoryPlan
+    name: str,
+    network: IntegerNetwork,
+    kernels: tuple[Kernel, ...],
+    memory: MemoryPlan,
+    alignment: int = 0,
 ) -> str:
-    """``<net>.c``."""
+    """``<net>.c``; the arena is aligned to ``alignment`` bytes if that is not 0."""
     writer = Writer()
     writer.line(f'#include "{name}.h"')
     writer.line('#include "kernels/kernels.h"')
@@ -77,7 +81,8 @@ def print_network(
     writer.line(
         f"/* All intermediate tensors and scratch: {memory.peak_bytes} bytes at the peak. */"
     )
-    writer.line(f"static int32_t arena[{words}];")
+    aligned = f" __attribute__((aligned({alignment})))" if alignment else ""
+    writer.line(f"static int32_t arena[{words}]{aligned};")
     writer.line()
     writer.line("#ifdef QMC_TRACE")
     writer.line("#define TRACE(layer, data, size) qmc_trace(layer, data, size)")

@@ -27,7 +27,7 @@ OBJECTS = $(SOURCES:.c=.o)
 run: $(OBJECTS)
 \t$(CC) $(CFLAGS) $(FLAGS) $(OBJECTS) -o $@
 
-%.o: %.c {name}.h count.h kernels/kernels.h kernels/runtime.h
+%.o: %.c {name}.h count.h $(wildcard kernels/*.h)
 \t$(CC) $(WARNINGS) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 clean:

@@ -12,15 +12,17 @@ _WORD = 4
 
 @dataclass(slots=True)
 class Scratch:
-    """Arrays in order; each starts at a multiple of four bytes."""
+    """Arrays in order; each starts at a multiple of ``alignment`` bytes, of four at least."""
 
     arrays: list[tuple[str, str, int, int]] = field(default_factory=list)
     size_bytes: int = 0
+    alignment: int = _WORD
 
     def add(self, name: str, kind: str, count: int) -> None:
         """Append an array of ``count`` elements of the C type ``kind``."""
-        self.arrays.append((name, kind, count, self.size_bytes))
-        self.size_bytes += -(-count * _SIZES[kind] // _WORD) * _WORD
+        start = -(-self.size_bytes // self.alignment) * self.alignment
+        self.arrays.append((name, kind, count, start))
+        self.size_bytes = start + -(-count * _SIZES[kind] // _WORD) * _WORD
 
     def declare(self, writer: Writer) -> None:
         """Print a pointer for each array."""

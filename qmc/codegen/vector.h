@@ -1,0 +1,183 @@
+/* What the kernels of all vector units share; included by the unit's header, which defines
+   QMC_TARGET. Functions are compiled into the kernel that calls them, with constant sizes. */
+#ifndef QMC_VECTOR_H
+#define QMC_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "runtime.h"
+
+#define QMC_INLINE QMC_TARGET static inline __attribute__((always_inline, unused))
+#define QMC_FORGET(pointer) __asm__("" : "+r"(pointer)) /* do not keep what it points to */
+#define QMC_IN_REGISTER(vector) "+v"(vector)
+#ifdef __clang__
+#define QMC_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define QMC_ROLLED _Pragma("GCC unroll 1")
+#endif
+
+/* Bits of 1.5 * 2^23 as a float32. A sum that starts here reads as that number plus the sum. */
+#define QMC_MAGIC 0x4B400000
+
+/* How sums become bytes: docs/vector-kernels.md. */
+#define QMC_CONVERT 1  /* sums are plain integers: convert them first */
+#define QMC_SATURATE 2 /* results may leave 16 bits: clamp them before they are narrowed */
+#define QMC_RAW 4      /* no float form is exact: sums are stored as they are */
+
+/* Constants of a block of output channels, in the order of its vectors. */
+struct qmc_requant {
+    const int32_t *start;
+    const float *scale, *offset;
+};
+
+QMC_INLINE struct qmc_requant qmc_constants(const int32_t *start, const float *scale,
+                                            const float *offset, ptrdiff_t first)
+{
+    struct qmc_requant constants = {start + first, scale + first, offset + first};
+    return constants;
+}
+
+/* (ma*a + mb*b + offset) >> shift with m = 512*high + low: pairs of 16-bit factors, a's in the low
+   half; floors nest, so that (high part + (low part >> 9)) >> (shift - 9) is exact. */
+struct qmc_sum {
+    int32_t high, low, high_offset, low_offset;
+    int shift;
+};
+
+QMC_INLINE void qmc_add_few(uint8_t *out, const uint8_t *a, const uint8_t *b, const long count,
+                            struct qmc_sum sum, const int low, const int high)
+{
+    for (long i = 0; i < count; i++) {
+        int32_t h = (sum.high & 0xffff) * a[i] + (sum.high >> 16) * b[i] + sum.high_offset;
+        int32_t l = (sum.low & 0xffff) * a[i] + (sum.low >> 16) * b[i] + sum.low_offset;
+        out[i] = (uint8_t)qmc_clamp((h + (l >> 9)) >> sum.shift, low, high);
+    }
+}
+
+/* Weights of 1 to 8 bits as bytes. The panel's codes lie in planes of 4, 2 and 1 bits, as far as
+   bits has them, from the low bits up: element i of a plane of b bits is in byte i mod n and there
+   in the bits from b * (i div n), n = count * b / 8. */
+QMC_INLINE void qmc_unpack_planes(int8_t *restrict out, const uint8_t *restrict in, const int count,
+                                  const int bits)
+{
+    const int sign = 1 << (bits - 1);
+    int done = 0;
+    for (int plane = 4; plane > 0; plane /= 2) {
+        if (bits & plane) {
+            const int n = count / 8 * plane, mask = (1 << plane) - 1;
+            for (int part = 0; part < 8 / plane; part++) {
+                int8_t *o = out + part * n;
+                const int shift = part * plane;
+                if (done == 0) {
+                    for (int i = 0; i < n; i++) {
+                        o[i] = (int8_t)((in[i] >> shift) & mask);
+                    }
+                } else {
+                    for (int i = 0; i < n; i++) {
+                        o[i] = (int8_t)(o[i] | (((in[i] >> shift) & mask) << done));
+                    }
+                }
+            }
+            in += n;
+            done += plane;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        out[i] = (int8_t)((out[i] ^ sign) - sign);
+    }
+}
+
+/* Rows first ... first + rows - 1 of an image with its margins filled in. */
+QMC_INLINE void qmc_padded_rows(uint8_t *restrict out, const uint8_t *in, const int first,
+                                const int rows, const int height, const size_t row_bytes,
+                                const size_t left, const size_t right, const int zero)
+{
+    for (int h = first; h < first + rows; h++) {
+        if (h < 0 || h >= height) {
+            memset(out, zero, left + row_bytes + right);
+        } else {
+            memset(out, zero, left);
+            memcpy(out + left, in + (size_t)h * row_bytes, row_bytes);
+            memset(out + left + row_bytes, zero, right);
+        }
+        out += left + row_bytes + right;
+    }
+}
+
+/* Sums of pixels x count channels to codes at the contract's own constants: any rounding, any width
+   of the output. A row of fewer than 8 bits an element must hold zeros before. quads is 0 where a
+   pixel's sums are in natural order, else the width of the depthwise block that made them. */
+QMC_INLINE void qmc_requantize(uint8_t *out, const ptrdiff_t out_step, const int first,
+                               const int32_t *sums, const int sums_step, const int pixels,
+                               const int count, const int32_t *multiplier, const int32_t *offset,
+                               const uint8_t *shift, const int rounding, const int low,
+                               const int high, const int bits, const int quads)
+{
+    for (int i = 0; i < pixels; i++) {
+        for (int c = 0; c < count; c++) {
+            const int k = first + c;
+            const int place = quads ? c / 4 % 4 * (quads / 4) + c / 16 * 4 + c % 4 : c;
+            const int32_t x = sums[i * sums_step + place];
+            int64_t y = rounding == 0   ? qmc_half_up(x, multiplier[k], shift[k])
+                        : rounding == 1 ? qmc_floor_shift(x, multiplier[k], shift[k])
+                                        : qmc_tflite_double(x, multiplier[k], shift[k]);
+            qmc_put(out + i * out_step, k, qmc_clamp(y + offset[k], low, high), bits);
+        }
+    }
+}
+
+/* The larger of both, byte by byte. */
+QMC_INLINE void qmc_larger(uint8_t *restrict out, const uint8_t *restrict in, const int count)
+{
+    for (int c = 0; c < count; c++) {
+        out[c] = in[c] > out[c] ? in[c] : out[c];
+    }
+}
+
+/* The smaller of a byte and limit. */
+QMC_INLINE void qmc_limit(uint8_t *out, const int count, const int limit)
+{
+    for (int c = 0; c < count; c++) {
+        out[c] = out[c] < limit ? out[c] : (uint8_t)limit;
+    }
+}
+
+/* The codes that a table gives for codes. */
+QMC_INLINE void qmc_look_up(uint8_t *restrict out, const uint8_t *restrict in, const int count,
+                            const uint8_t *table)
+{
+    for (int c = 0; c < count; c++) {
+        out[c] = table[in[c]];
+    }
+}
+
+/* Sums of a window to codes. */
+QMC_INLINE void qmc_average(uint8_t *restrict out, const int32_t *restrict sum, const int count,
+                            const int64_t multiplier, const int64_t offset, const int shift,
+                            const int low, const int high)
+{
+    for (int c = 0; c < count; c++) {
+        out[c] = (uint8_t)qmc_clamp(qmc_rescale(sum[c], multiplier, offset, shift), low, high);
+    }
+}
+
+QMC_INLINE void qmc_accumulate(int32_t *restrict sum, const uint8_t *restrict in, const int count)
+{
+    for (int c = 0; c < count; c++) {
+        sum[c] += in[c];
+    }
+}
+
+/* Bytes to elements of fewer bits. */
+QMC_INLINE void qmc_pack(uint8_t *restrict out, const uint8_t *restrict in, const int count,
+                         const int bits)
+{
+    memset(out, 0, (size_t)((count * bits + 7) / 8));
+    for (int c = 0; c < count; c++) {
+        qmc_put(out, c, in[c], bits);
+    }
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Kernels for processors with vector units: the second family of emitted code."""

@@ -1,0 +1,395 @@
+"""Convolutions and dense layers as matrix products: blocks of pixels x vectors of output channels.
+
+::
+
+    strips of output rows                 only with padding: a strip of padded input is made
+        groups
+            blocks of output channels     inside the pixels where all weights fit the L1 cache
+                unpack their weights      below 8 bits
+                rows, blocks of pixels    qmc_matrix: products, requantization and store
+
+A pixel's products are runs of neighbouring bytes: with channels last and without dilation one run
+for each row of the window. The product over a run is exact because weights beyond its end are zero.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.codegen.constants import Constant
+from qmc.codegen.input_tile import image_size
+from qmc.codegen.vector.blocks import (
+    ChannelBlocks,
+    block_count,
+    block_size,
+    block_start,
+    channel_blocks,
+)
+from qmc.codegen.vector.order import matrix_order
+from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
+from qmc.codegen.vector.sources import (
+    OVER_READ,
+    VectorLayer,
+    close_result,
+    open_result,
+    read_bytes,
+)
+from qmc.codegen.vector.weights import matrix_panel, pack_planes
+from qmc.codegen.writer import linear
+from qmc.integer import IntegerLayer
+from qmc.packing import row_bytes
+
+#: Convolutions with more weights than this work on the whole image, so that each is read once.
+_MANY_WEIGHTS = 128 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the pixels of a matrix product lie, in bytes.
+
+    Attributes:
+        lines, pixels: the output as lines of pixels; a pointwise layer is one long line.
+        line_step, pixel_step: between neighbours in the input.
+        rows, row_step, taps, tap_step, length: the runs under a pixel.
+        strip_rows: output rows that share a padded strip; 0 reads the input in place.
+        strip_bytes: size of the strip.
+    """
+
+    lines: int
+    pixels: int
+    line_step: int
+    pixel_step: int
+    rows: int
+    row_step: int
+    taps: int
+    tap_step: int
+    length: int
+    strip_rows: int
+    strip_bytes: int
+
+    @property
+    def quads(self) -> int:
+        """Groups of four bytes of a run."""
+        return -(-self.length // 4)
+
+    @property
+    def over_reads(self) -> bool:
+        """Whether the last quad of a run reaches beyond it."""
+        return self.length % 4 != 0
+
+
+def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: int) -> Geometry:
+    """Geometry of a CONV or DENSE layer.
+
+    Args:
+        integer: the layer.
+        height: of the input.
+        width: of the input.
+        strip_bytes: wanted size of a strip.
+    """
+    layer, bounds = integer.layer, integer.layer.bounds
+    channels = bounds.G * bounds.C
+    is_padded = any(layer.pads)
+    row = (width + layer.pads[1] + layer.pads[3]) * channels
+    merged = bounds.G == 1 and layer.dilations[1] == 1
+    strip_rows = _strip_rows(integer, row, strip_bytes) if is_padded else 0
+    strip_height = (strip_rows - 1) * layer.strides[0] + (bounds.R - 1) * layer.dilations[0] + 1
+    is_line = not is_padded and bounds.R * bounds.S == 1 and layer.strides == (1, 1)
+    return Geometry(
+        lines=1 if is_line else bounds.P,
+        pixels=bounds.P * bounds.Q if is_line else bounds.Q,
+        line_step=layer.strides[0] * row,
+        pixel_step=layer.strides[1] * channels,
+        rows=bounds.R,
+        row_step=layer.dilations[0] * row,
+        taps=1 if merged else bounds.S,
+        tap_step=layer.dilations[1] * channels,
+        length=bounds.S * bounds.C if merged else bounds.C,
+        strip_rows=strip_rows,
+        strip_bytes=strip_height * row + OVER_READ if is_padded else 0,
+    )
+
+
+def _strip_rows(integer: IntegerLayer, row: int, strip_bytes: int) -> int:
+    """Output rows of a strip: as many as fit, evenly."""
+    layer, bounds = integer.layer, integer.layer.bounds
+    assert integer.weights is not None
+    if integer.weights.size > _MANY_WEIGHTS:
+        return bounds.P
+    reach = (bounds.R - 1) * layer.dilations[0] + 1
+    most = max(1, (strip_bytes // row - reach) // layer.strides[0] + 1)
+    return -(-bounds.P // -(-bounds.P // most))
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPlan:
+    """Everything that the printer needs.
+
+    Attributes:
+        geometry: of the pixels.
+        blocks: of the output channels of one group.
+        panel_bytes: packed weights of one block, by entry of ``blocks``.
+        requant: constants.
+        pixels_outside: whether the loops over pixels run outside those over channels.
+        unpack: nothing at 8 bits; else whether "all" panels are unpacked before, or "each" in turn.
+    """
+
+    geometry: Geometry
+    blocks: tuple[ChannelBlocks, ...]
+    panel_codes: tuple[int, ...]
+    requant: VectorRequant
+    pixels_outside: bool
+    unpack: str
+
+
+def plan_matrix(layer: VectorLayer) -> MatrixPlan:
+    """Choose blocks and loop order of a CONV or DENSE layer."""
+    integer, family = layer.integer, layer.family
+    bounds = integer.layer.bounds
+    geometry = plan_geometry(integer, *image_size(layer.source()), family.strip_bytes)
+    blocks = channel_blocks(bounds.K, family.lanes, len(family.pixels))
+    run = geometry.rows * geometry.taps * geometry.quads * family.vector_bytes
+    codes = tuple(run * block.vectors for block in blocks)
+    group = sum(size * block.repeat for size, block in zip(codes, blocks, strict=True))
+    is_small = group * bounds.G <= family.panel_bytes
+    unpack = "" if integer.weight_bits == 8 else "all" if is_small else "each"
+    return MatrixPlan(
+        geometry,
+        blocks,
+        codes,
+        vector_requant(integer),
+        pixels_outside=is_small and geometry.lines * geometry.pixels > 1,
+        unpack=unpack,
+    )
+
+
+def print_matrix(layer: VectorLayer) -> tuple[Constant, ...]:
+    """Print the body of the kernel; returns its constants."""
+    plan = plan_matrix(layer)
+    place = _print_source(layer, plan)
+    target = "output" if plan.requant.form is Form.RAW else open_result(layer)
+    _print_preparation(layer, plan)
+    with ExitStack() as stack:
+        _open_strips(stack, layer, plan, place)
+        if layer.integer.layer.bounds.G > 1:
+            stack.enter_context(layer.writer.loop("g", layer.integer.layer.bounds.G))
+        _print_blocks(layer, plan, target)
+    if plan.requant.form is not Form.RAW:
+        close_result(layer)
+    return _constants(layer, plan)
+
+
+def _print_source(layer: VectorLayer, plan: MatrixPlan) -> str:
+    """The input as bytes; a padded strip has its own bytes to be read beyond."""
+    over_reads = plan.geometry.over_reads and not plan.geometry.strip_rows
+    place = read_bytes(layer, 0, "input", over_reads)
+    if plan.geometry.strip_rows:
+        layer.scratch.add("strip", "uint8_t", plan.geometry.strip_bytes)
+    else:
+        layer.writer.line(f"const uint8_t *const pixels = {place};")
+    return place
+
+
+def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
+    """Scratch arrays of weights and sums, and what is done once."""
+    integer, writer = layer.integer, layer.writer
+    bits, groups = integer.weight_bits, integer.layer.bounds.G
+    if plan.requant.form is Form.RAW:
+        block = max(block.vectors * _mr(layer, plan, block) for block in plan.blocks)
+        layer.scratch.add("sums", "int32_t", block * layer.family.lanes)
+        size = layer.result.pixels * row_bytes(layer.result.channels, integer.output.bits)
+        if integer.output.bits < 8:
+            writer.line(f"memset(output, 0, {size});")
+    if not plan.unpack:
+        writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
+        return
+    codes = _group_codes(plan) * groups if plan.unpack == "all" else max(plan.panel_codes)
+    layer.scratch.add("w", "int8_t", codes)
+    if plan.unpack == "all":
+        for at, size, repeat in _panels(plan, groups):
+            with writer.loop("n", repeat):
+                writer.line(
+                    f"qmc_unpack_planes(w + {at} + n*{size}, "
+                    f"{layer.prefix}_weights + ({at} + n*{size})/8*{bits}, {size}, {bits});"
+                )
+
+
+def _panels(plan: MatrixPlan, groups: int) -> list[tuple[int, int, int]]:
+    """Start, size and number of equal panels in a row, in codes."""
+    panels, at = [], 0
+    for _ in range(groups):
+        for size, block in zip(plan.panel_codes, plan.blocks, strict=True):
+            panels.append((at, size, block.repeat))
+            at += size * block.repeat
+    return panels
+
+
+def _open_strips(stack: ExitStack, layer: VectorLayer, plan: MatrixPlan, place: str) -> None:
+    """The loop over strips, and the variable ``pixels``: where the strip's first pixel lies."""
+    geometry, writer, spec = plan.geometry, layer.writer, layer.integer.layer
+    if not geometry.strip_rows:
+        return
+    height, width = image_size(layer.source())
+    channels = layer.source().channels
+    rows = (geometry.strip_rows - 1) * spec.strides[0] + (spec.bounds.R - 1) * spec.dilations[0] + 1
+    top, left, _, right = spec.pads
+    strips = block_count(spec.bounds.P, geometry.strip_rows)
+    stack.enter_context(writer.loop("strip_index", strips))
+    start = block_start("strip_index", spec.bounds.P, geometry.strip_rows)
+    writer.line(f"const int top = {start};")
+    writer.line(
+        f"qmc_padded_rows(strip, {place}, top*{spec.strides[0]} - {top}, {rows}, {height}, "
+        f"{width * channels}, {left * channels}, {right * channels}, "
+        f"{layer.integer.inputs[0].zero_point});"
+    )
+
+
+def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
+    writer, groups = layer.writer, layer.integer.layer.bounds.G
+    if plan.pixels_outside:
+        size = min(_mr(layer, plan, block) for block in plan.blocks)
+        with ExitStack() as stack:
+            _open_pixels(stack, layer, plan, size)
+            for entry in range(len(plan.blocks)):
+                with writer.loop("n", plan.blocks[entry].repeat):
+                    _print_block(layer, plan, entry, size, target)
+        return
+    for entry, block in enumerate(plan.blocks):
+        size = _mr(layer, plan, block)
+        with writer.loop("n", block.repeat), ExitStack() as stack:
+            if plan.unpack == "each":
+                codes, bits = plan.panel_codes[entry], layer.integer.weight_bits
+                writer.line(
+                    f"qmc_unpack_planes(w, {layer.prefix}_weights + "
+                    f"({_panel(plan, entry, groups)})/8*{bits}, {codes}, {bits});"
+                )
+            _open_pixels(stack, layer, plan, size)
+            _print_block(layer, plan, entry, size, target)
+
+
+def _mr(layer: VectorLayer, plan: MatrixPlan, block: ChannelBlocks) -> int:
+    """Pixels of a block."""
+    return block_size(plan.geometry.pixels, layer.family.pixels[block.vectors - 1])
+
+
+def _open_pixels(stack: ExitStack, layer: VectorLayer, plan: MatrixPlan, size: int) -> None:
+    geometry, writer = plan.geometry, layer.writer
+    lines = geometry.strip_rows or geometry.lines
+    stack.enter_context(writer.loop("p", lines))
+    stack.enter_context(writer.loop("m", block_count(geometry.pixels, size)))
+    writer.line(f"const int q = {block_start('m', geometry.pixels, size)};")
+
+
+def _panel(plan: MatrixPlan, entry: int, groups: int) -> str:
+    """Where the panel of block ``n`` of group ``g`` begins, in codes."""
+    sizes = zip(plan.panel_codes[:entry], plan.blocks[:entry], strict=True)
+    first = sum(size * block.repeat for size, block in sizes)
+    return _place(groups, _group_codes(plan), plan.panel_codes[entry], first)
+
+
+def _place(groups: int, group: int, block: int, first: int) -> str:
+    """C expression of ``g * group + n * block + first``."""
+    text = linear([("g", group if groups > 1 else 0), ("n", block)])
+    return f"{text} + {first}" if first else text
+
+
+def _group_codes(plan: MatrixPlan) -> int:
+    return sum(
+        size * block.repeat for size, block in zip(plan.panel_codes, plan.blocks, strict=True)
+    )
+
+
+def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, target: str) -> None:
+    """One call of the micro-kernel."""
+    integer, geometry, block = layer.integer, plan.geometry, plan.blocks[entry]
+    bounds, lanes, name = integer.layer.bounds, layer.family.lanes, layer.prefix
+    vectors, is_raw = block.vectors, plan.requant.form is Form.RAW
+    source = "strip" if geometry.strip_rows else "pixels"
+    group = bounds.C if bounds.G > 1 else 0
+    place = linear([("p", geometry.line_step), ("q", geometry.pixel_step), ("g", group)])
+    line = "(top + p)" if geometry.strip_rows else "p"
+    places = sum(b.vectors * b.repeat for b in plan.blocks) * lanes
+    first = _place(bounds.G, places, vectors * lanes, block.first)
+    channel = _place(bounds.G, bounds.K, vectors * lanes, block.first)
+    step = row_bytes(bounds.G * bounds.K, integer.output.bits) if is_raw else bounds.G * bounds.K
+    pixel = f"{target} + ({line}*{geometry.pixels} + q)*{step}"
+    weights = "w" if plan.unpack == "each" else f"w + {_panel(plan, entry, bounds.G)}"
+    layer.writer.lines(
+        f"qmc_matrix({size}, {vectors}, {geometry.rows}, {geometry.row_step}, {geometry.taps}, "
+        f"{geometry.tap_step}, {geometry.quads},\n"
+        f"    {source} + {place}, {geometry.pixel_step}, {weights},\n"
+        f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first}),\n"
+        f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
+        f"{plan.requant.form}, {layer.clip});"
+    )
+    if is_raw:
+        assert integer.requant is not None
+        layer.writer.lines(
+            f"qmc_requantize({pixel}, {step}, {channel}, sums, {vectors * lanes}, {size}, "
+            f"{block.count},\n    {name}_multiplier, {name}_offset, {name}_shift, "
+            f"{ROUNDINGS[integer.requant.rounding]}, {layer.clip}, {integer.output.bits}, 0);"
+        )
+
+
+def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:
+    """Weights and requantization constants in the order of the blocks."""
+    integer, lanes, geometry = layer.integer, layer.family.lanes, plan.geometry
+    bounds, bits = integer.layer.bounds, integer.weight_bits
+    assert integer.weights is not None
+    assert bits is not None
+    runs = integer.weights.transpose(0, 2, 3, 1).reshape(
+        bounds.G, bounds.K, geometry.rows * geometry.taps, geometry.length
+    )
+    is_raw = plan.requant.form is Form.RAW
+    panels: list[NDArray[np.integer]] = []
+    places: list[NDArray[np.int64]] = []
+    for group in range(bounds.G):
+        for block in plan.blocks:
+            order = np.arange(block.vectors * lanes)
+            order = order if is_raw else matrix_order(block.vectors, lanes)
+            for index in range(block.repeat):
+                begin = block.first + index * block.vectors * lanes
+                part = runs[group, begin : begin + block.count]
+                panels.append(pack_planes(matrix_panel(part, order, lanes), bits))
+                inside = order < block.count
+                places.append(np.where(inside, group * bounds.K + begin + order, -1))
+    weights = np.concatenate(panels)
+    return (
+        Constant(
+            f"{layer.prefix}_weights", "int8_t" if bits == 8 else "uint8_t", weights, alignment=64
+        ),
+        *requant_constants(layer, plan.requant, np.concatenate(places)),
+    )
+
+
+def requant_constants(
+    layer: VectorLayer, requant: VectorRequant, places: NDArray[np.int64]
+) -> tuple[Constant, ...]:
+    """Arrays in the order of ``places``; -1 is a place without a channel.
+
+    The contract's own constants follow where the kernel needs them.
+    """
+    name, exact = layer.prefix, layer.integer.requant
+    assert exact is not None
+    is_raw = requant.form is Form.RAW
+
+    def placed(values: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.where(places >= 0, values[places], 0).astype(values.dtype)
+
+    none = np.zeros(1, np.float32)
+    constants = [
+        Constant(f"{name}_start", "int32_t", placed(requant.start), alignment=64),
+        Constant(f"{name}_scale", "float", none if is_raw else placed(requant.scale), 64),
+        Constant(f"{name}_bias", "float", none if is_raw else placed(requant.offset), 64),
+    ]
+    if is_raw:
+        constants += [
+            Constant(f"{name}_multiplier", "int32_t", exact.multiplier.astype(np.int32)),
+            Constant(f"{name}_offset", "int32_t", exact.offset.astype(np.int32)),
+            Constant(f"{name}_shift", "uint8_t", exact.shift.astype(np.uint8)),
+        ]
+    return tuple(constants)

@@ -1,0 +1,144 @@
+"""Which float form evaluates a layer's requantization exactly, and its constants.
+
+The contract (docs/arithmetic.md) is ``((m*X + half) >> s) + offset`` with X = acc + start. A fused
+multiply-add ``X * m/2^s + (1.5 * 2^23 + offset)`` rounds the exact real number once, in a binade
+whose unit is 1; m is odd, so there are no ties and the bits of the result are the contract's
+integer. What each form needs besides is checked here, channel by channel, on the actual bounds of
+the accumulator; docs/vector-kernels.md has the argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc.arithmetic import AFFINE_CENTRE, IntArray, Requant, Rounding
+from qmc.integer import IntegerLayer
+
+#: Numbers by which ``qmc_requantize`` of vector.h knows the roundings.
+ROUNDINGS = {Rounding.HALF_UP: 0, Rounding.FLOOR: 1, Rounding.TFLITE_DOUBLE: 2}
+#: Bits of 1.5 * 2^23 as a float32, and what they exceed that number by as integers.
+_MAGIC = 0x4B400000
+_LIFT = _MAGIC - AFFINE_CENTRE
+_BINADE = (1 << 23, (1 << 24) - 1)
+_EXACT_INT = (1 << 24) - 1
+_NARROW = (1 << 15) - 8
+
+
+class Form(StrEnum):
+    """How a kernel turns sums into bytes; the values are C."""
+
+    AFFINE_NARROW = "0"  # sums are floats by their bits; results fit 16 bits
+    AFFINE = "QMC_SATURATE"  # results are clamped before they are narrowed
+    CONVERTED = "QMC_CONVERT | QMC_SATURATE"  # sums are converted to floats
+    RAW = "QMC_RAW"  # the contract in 64-bit integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorRequant:
+    """Constants of all channels in their natural order.
+
+    Attributes:
+        form: of the whole layer.
+        start: (channels,) int32, where sums begin.
+        scale: (channels,) float32, m / 2^s.
+        offset: (channels,) float32.
+    """
+
+    form: Form
+    start: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+def vector_requant(integer: IntegerLayer) -> VectorRequant:
+    """Choose the cheapest exact form."""
+    requant = integer.requant
+    assert requant is not None
+    form = _choose(integer, requant)
+    lift = _LIFT if form in (Form.AFFINE_NARROW, Form.AFFINE) else 0
+    exact = form is not Form.RAW
+    scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
+    offset = AFFINE_CENTRE + requant.offset.astype(np.int64)
+    return VectorRequant(
+        form,
+        (requant.start.astype(np.int64) + lift).astype(np.int32),
+        np.where(exact, scale, 0).astype(np.float32),
+        np.where(exact, offset, 0).astype(np.float32),
+    )
+
+
+def _choose(integer: IntegerLayer, requant: Requant) -> Form:
+    if requant.rounding is not Rounding.HALF_UP or integer.output.bits > 8:
+        return Form.RAW
+    if np.abs(AFFINE_CENTRE + requant.offset.astype(np.int64)).max() >= 1 << 24:
+        return Form.RAW
+    if requant.shift.max() > 120:
+        return Form.RAW
+    low, high = _range(integer, requant)
+    if _is_affine(integer, requant, low, high):
+        narrow = _reaches(requant, low, high) < _NARROW
+        return Form.AFFINE_NARROW if narrow else Form.AFFINE
+    if _saturates(integer, requant, low, high, -_EXACT_INT, _EXACT_INT):
+        return Form.CONVERTED
+    return Form.RAW
+
+
+def _range(integer: IntegerLayer, requant: Requant) -> tuple[IntArray, IntArray]:
+    """Least and largest X of every channel; every partial sum lies between them, too."""
+    assert integer.weights is not None
+    weights = integer.weights.astype(np.int64).reshape(len(integer.weights), -1)
+    most = integer.inputs[0].high
+    start = requant.start.astype(np.int64)
+    return (
+        start + np.minimum(weights, 0).sum(axis=1) * most,
+        start + np.maximum(weights, 0).sum(axis=1) * most,
+    )
+
+
+def _is_affine(integer: IntegerLayer, requant: Requant, low: IntArray, high: IntArray) -> bool:
+    """Bits read as floats: X itself inside the binade; beyond it monotone, so saturation decides.
+
+    ``s >= 25`` leaves no tie inside the binade. The bits must stay those of positive, normal
+    floats.
+    """
+    return bool(
+        requant.shift.min() >= 25
+        and (low + _LIFT).min() >= 1 << 23
+        and (high + _LIFT).max() < 0x7F000000
+        and _saturates(integer, requant, low, high, *_BINADE)
+    )
+
+
+def _saturates(
+    integer: IntegerLayer,
+    requant: Requant,
+    low: IntArray,
+    high: IntArray,
+    first: int,
+    last: int,
+) -> bool:
+    """Whether every X outside first ... last has a result at or beyond the clamp limits."""
+    below = (low >= first) | (_evaluate(requant, first) < integer.low)
+    above = (high <= last) | (_evaluate(requant, last) > integer.high)
+    return bool(np.all(below & above))
+
+
+def _evaluate(requant: Requant, x: int) -> IntArray:
+    multiplier, shift = requant.multiplier.astype(np.int64), requant.shift.astype(np.int64)
+    rounded = (multiplier * x + (np.int64(1) << (shift - 1))) >> shift
+    return np.asarray(rounded + requant.offset)
+
+
+def _reaches(requant: Requant, low: IntArray, high: IntArray) -> float:
+    """Largest |result| that the float form gives before any clamp."""
+    scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
+    ends = (
+        (bound + _LIFT).astype(np.int32).view(np.float32).astype(np.float64) * scale
+        + requant.offset
+        for bound in (low, high)
+    )
+    return float(max(np.abs(end).max() for end in ends))

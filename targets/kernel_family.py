@@ -1,0 +1,47 @@
+"""The vector unit of a processor as emitted C uses it: a header of micro-kernels and its blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A file of C that is copied beside the kernels."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFamily:
+    """Micro-kernels of one instruction set, and the knobs of the kernels built from them.
+
+    Attributes:
+        header: the file that kernels include.
+        headers: it and all that it includes, besides what every emitted folder has.
+        cpu_flags: instruction sets that they need, as Linux names them.
+        lanes: 32-bit sums in a vector.
+        pixels: pixels of a block of a matrix product by its vectors of output channels, 1 first;
+            pixels x vectors, the vectors of weights and one input must fit the registers.
+        depthwise_bytes: widths of the vectors of depthwise blocks, widest first.
+        depthwise_pixels: pixels of a depthwise block.
+        panel_bytes: weights up to this size stay in the first-level cache: the loop over blocks of
+            output channels runs inside that over pixels.
+        strip_bytes: size of the padded piece of the input that a convolution works on at a time.
+    """
+
+    header: str
+    headers: tuple[Header, ...]
+    cpu_flags: tuple[str, ...]
+    lanes: int
+    pixels: tuple[int, ...]
+    depthwise_bytes: tuple[int, ...]
+    depthwise_pixels: int
+    panel_bytes: int
+    strip_bytes: int
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector."""
+        return 4 * self.lanes

@@ -1,0 +1,77 @@
+"""From the ``kernels`` of a machine description to a :class:`~qmc.targets.KernelFamily`.
+
+``kernels`` describes a vector unit. ``kernels_like`` names machines that do: the first whose
+instructions this computer has is taken, none where there is no such machine.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from qmc.errors import TargetError
+from qmc.targets.kernel_family import Header, KernelFamily
+from qmc.targets.schema import KernelsSpec
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_INCLUDE = re.compile(r'^#include "([a-z0-9_]+\.h)"$', re.MULTILINE)
+
+
+@cache
+def cpu_flags(file: Path = _CPU_INFO) -> frozenset[str]:
+    """Instruction sets of this computer as Linux names them; none where it does not tell."""
+    try:
+        text = file.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return frozenset()
+    lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(lines[0].split()) if lines else frozenset()
+
+
+def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
+    """The family with the text of its headers.
+
+    Args:
+        folder: of the description; its headers lie beside it or beside qmc's own machines.
+        spec: the checked ``kernels``.
+
+    Raises:
+        TargetError: a header cannot be read.
+    """
+    return KernelFamily(
+        header=spec.header,
+        headers=tuple(_read_headers(folder, spec.header)),
+        cpu_flags=spec.cpu_flags,
+        lanes=spec.lanes,
+        pixels=spec.pixels,
+        depthwise_bytes=spec.depthwise_bytes,
+        depthwise_pixels=spec.depthwise_pixels,
+        panel_bytes=spec.panel_bytes,
+        strip_bytes=spec.strip_bytes,
+    )
+
+
+def _read_headers(folder: Path, name: str) -> list[Header]:
+    """A header and those that it includes from the same places, each once, in order of name."""
+    found: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        wanted = waiting.pop()
+        places = [place / wanted for place in (folder, Path(__file__).parent)]
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None and wanted not in found:
+            found[wanted] = file.read_text(encoding="ascii")
+            waiting += _INCLUDE.findall(found[wanted])
+    if name not in found:
+        raise TargetError(folder, "kernels.header", name, "a C header beside the description")
+    return [Header(*item) for item in sorted(found.items())]
+
+
+def choose_kernels(candidates: list[tuple[str, dict[str, Any]]]) -> tuple[str, Any] | None:
+    """The first of (machine, its ``kernels``) whose instructions this computer has."""
+    for name, kernels in candidates:
+        if set(kernels.get("cpu_flags", ())) <= cpu_flags():
+            return name, kernels
+    return None

@@ -13,7 +13,7 @@ import numpy as np
 
 from qmc.branch_and_bound import EDP, ENERGY
 from qmc.chain_costs import Degrees, Way, port_units, stack_ways, unit_energies, way
-from qmc.lattice import reduction_work
+from qmc.lattice import least_reuse, reduction_work
 from qmc.layer import Operand
 from qmc.mapspace import MapSpace
 from qmc.nest_arrays import words_per_element
@@ -112,7 +112,6 @@ def candidates(
     space: MapSpace,
     levels: tuple[tuple[Spread, ...], ...],
     problem: Problem,
-    reuse: Floats,
     objective: int,
 ) -> Candidates:
     """All candidates of a map space.
@@ -121,7 +120,6 @@ def candidates(
         space: the layer on the machine.
         levels: spreads over each fan-out.
         problem: the same as arrays; its keep choice does not matter.
-        reuse: of :func:`qmc.lattice.reuse`.
         objective: as in :mod:`qmc.branch_and_bound`.
     """
     memories = space.target.memories
@@ -140,11 +138,12 @@ def candidates(
     holders = tuple(tuple(sorted(set(sets))) for sets in kept)
     held = np.array([[holders[x].index(each) for each in kept[x]] for x in range(3)])
 
+    least = least_reuse(space.bounds, problem)
+
     def currency(units: tuple[Floats, Floats], port: tuple[int, int] | None) -> Currency:
         ways = []
         for x, sets in enumerate(holders):
-            scarce = float(reuse[x].min())
-            ways.append(stack_ways([way(problem, s, x, degrees, units, scarce) for s in sets]))
+            ways.append(stack_ways([way(problem, s, x, degrees, units, least[x]) for s in sets]))
         return Currency(tuple(ways), tuple(each.least for each in ways), port)
 
     stored = problem["stored_bits"][:count].tolist()

@@ -46,13 +46,13 @@ from qmc.nest_kernel import (
     push_loops,
 )
 from qmc.relaxation import LANES
+from qmc.sliding import ALL_K, NO_K, SOME_K
 
 #: What a descent needs of its keep choice and spread. Fields:
 #: Costs by lane: energy first, then the cycles of ports (``ports``: memory, read or write).
 #: pays: by level and operand, cost of an arriving element whose run ends in the loops of the level.
 #: fills: by level and operand, cost to fill one element into a memory.
 #: later: by level, constant cost of what inner memories exchange.
-#: rows: by level and operand, the row of ``reuse`` that holds.
 #: idle: leakage per cycle. compute: cycles of the arithmetic.
 #: ways: the ways to spread below level l are ways[l] to ways[l + 1].
 PLAN = np.dtype(
@@ -60,7 +60,6 @@ PLAN = np.dtype(
         ("pays", np.float64, (LANES, MAX_LEVELS, 3)),
         ("fills", np.float64, (LANES, MAX_LEVELS, 3)),
         ("later", np.float64, (LANES, MAX_LEVELS + 1)),
-        ("rows", np.int64, (MAX_LEVELS, 3)),
         ("ports", np.int64, (LANES, 2)),
         ("port_count", np.int64),
         ("idle", np.float64),
@@ -75,7 +74,7 @@ PLAN = np.dtype(
 #: block: digits of the tile below the loops in time. way, order: current choices; -1 before.
 #: cycles: that no mapping from here takes less than.
 #: room: largest cost of the inner loops that can still win. ends: cost of an operand whose run goes
-#: on to the loops outside, 0 for none.
+#: on to the loops outside, 0 for none. case: row of ``inputs`` then.
 PLACE = np.dtype(
     [
         ("tile", np.int64, (MAX_LEVELS + 1, 8)),
@@ -86,6 +85,7 @@ PLACE = np.dtype(
         ("room", np.float64, (MAX_LEVELS,)),
         ("cycles", np.float64, (MAX_LEVELS,)),
         ("ends", np.float64, (MAX_LEVELS, 4)),
+        ("case", np.int64, (MAX_LEVELS,)),
     ],
     align=True,
 )
@@ -100,7 +100,8 @@ class Tiles(NamedTuple):
 
     Attributes:
         subs, sub_counts, stride, radix: see :class:`qmc.lattice.Lattice`.
-        reuse: (rows, nodes) elements arriving. sliding: the same times the extent of K.
+        reuse: (3, nodes) elements of W and O that arrive per multiply-accumulate.
+        inputs: (levels, 3, nodes) those of I, per extent of K, by case of :mod:`qmc.sliding`.
         factors: (ways, 2, 8) extents along x and y of every way to spread.
         before, after: see :func:`qmc.relaxation.relax`.
     """
@@ -110,7 +111,7 @@ class Tiles(NamedTuple):
     stride: Ints
     radix: Ints
     reuse: Floats
-    sliding: Floats
+    inputs: Floats
     factors: Ints
     before: Floats
     after: Floats
@@ -199,11 +200,10 @@ def _enter(d: Descent, level: int) -> None:
     place.ends[level, 0] = 0.0
     for operand in range(3):
         run = _open_run(d.problem, d.nest, operand, level)
-        arriving = d.tiles.reuse[plan.rows[level, operand], node]
-        if operand == I:
-            # Windows slide, so what arrives depends on the tile below; K is all that it outlasts.
-            arriving = 1.0 / d.nest.tile[level, K]
-        place.ends[level, operand + 1] = plan.pays[0, level, operand] * arriving / run
+        arriving = d.tiles.reuse[operand, node] / run
+        if operand == I:  # windows slide, so the rest depends on the tile below
+            place.case[level] = _case(d, level, run)
+        place.ends[level, operand + 1] = plan.pays[0, level, operand] * arriving
     place.cycles[level] = _least_cycles(d, level, node)
     place.room[level] = _room(d, level)
 
@@ -240,8 +240,10 @@ def _rest(d: Descent, level: int, node: int, lane: int) -> float:
     for operand in range(3):
         if after[operand + 1, node, lane] < rest:
             run = _open_run(d.problem, d.nest, operand, level)
-            arriving = d.tiles.reuse[d.plan.rows[level, operand], node]
-            ends = d.plan.pays[lane, level, operand] * arriving / run
+            arriving = d.tiles.reuse[operand, node] / run
+            if operand == I:
+                arriving *= d.tiles.inputs[level, _case(d, level, run), node]
+            ends = d.plan.pays[lane, level, operand] * arriving
             rest = min(rest, after[operand + 1, node, lane] + ends)
     return rest
 
@@ -255,6 +257,15 @@ def _open_run(problem: Problem, nest: Nest, operand: int, level: int) -> float:
             break
         run *= nest.loops[row, 1]
     return run
+
+
+@compiled
+def _case(d: Descent, level: int, run: float) -> int:
+    """How much of K a tile of I stays for if its run takes all of the tile's K and ``run`` more."""
+    stays = d.nest.tile[level, K] * run
+    if stays == 1:
+        return NO_K
+    return ALL_K if stays == d.nest.tile[0, K] else SOME_K
 
 
 @compiled
@@ -293,7 +304,7 @@ def _next_block(d: Descent, level: int) -> bool:
     """Go to the next tile below the loops in time of ``level`` that can win."""
     tiles, before = d.tiles, d.tiles.before[level]
     tile, counter = d.place.tile[level], d.place.counter[level]
-    sliding = tiles.sliding[d.plan.rows[level, I]]
+    sliding = tiles.inputs[level, d.place.case[level]]
     room, ends = d.place.room[level], d.place.ends[level]
     node = 0
     for dim in range(8):

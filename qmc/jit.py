@@ -22,6 +22,7 @@ _KERNELS = (
     "nest_bounds.py",
     "branch_and_bound.py",
     "random_walk.py",
+    "sliding.py",
     "relaxation.py",
     "descent.py",
     "width_kernel.py",

@@ -22,22 +22,14 @@ from math import prod
 import numpy as np
 
 from qmc.branch_and_bound import VISITED, State
-from qmc.candidates import FOREVER, Candidates, Currency, candidates
-from qmc.chain_costs import words_of_tiles
-from qmc.descent import PLACE, PLAN, Descent, Plan, Tiles, descend, start
-from qmc.lattice import (
-    IRRELEVANT,
-    Lattice,
-    arriving_inputs,
-    build_lattice,
-    reuse,
-    tile_volumes,
-)
+from qmc.candidate_tables import CandidateTables, candidate_tables, plan_of, relax_lanes
+from qmc.candidates import Candidates, Currency, candidates
+from qmc.descent import PLACE, Descent, descend, start
 from qmc.layer import Operand
-from qmc.mapspace import DIMS, MapSpace, divisors, loopable_dims
+from qmc.mapspace import MapSpace, divisors
 from qmc.nest_bounds import TIE, Choices
-from qmc.nest_records import Floats, I, Ints, K, O, Problem, empty_nest
-from qmc.relaxation import LANES, Grid, Lanes, Memories, Tables, relax
+from qmc.nest_records import Floats, I, Ints, Problem, empty_nest
+from qmc.relaxation import LANES
 from qmc.spatial_choices import Spread, count_pairs, spreads
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
@@ -51,8 +43,6 @@ _SLICE = 1 << 16
 _BATCH_STEPS = 1 << 12
 #: Steps to look for a mapping when all others are used up.
 _LAST_STEPS = 1 << 20
-_WINDOW = np.array([dim.value in "PQRS" for dim in DIMS])
-_IRRELEVANT = np.array([[dim in dims for dim in range(8)] for dims in IRRELEVANT], np.int64)
 #: Candidates: spread and keep choice.
 _Candidate = tuple[int, int]
 _Keys = tuple[float, float]
@@ -69,11 +59,7 @@ class LatticeSearch:
     Attributes:
         space, choices: as in :mod:`qmc.search`.
         problem_of: the problem under a keep choice.
-        found: all candidates.
-        lattice, reuse: of the tiles. slides: whether windows overlap or leave holes.
-        memories, grid, tables: see :func:`qmc.relaxation.relax`.
-        inside, seen: of spreads, by extents: nodes inside; inputs that arrive.
-        through: see :func:`_through`.
+        tables: all candidates and what is known of their tiles.
         relaxed: lower bounds of the candidates relaxed so far.
         bounded: those whose bound knows the ports. tabled: the candidate that the tables are of.
         descended: candidates with nothing left.
@@ -84,23 +70,19 @@ class LatticeSearch:
     space: MapSpace
     choices: Choices
     problem_of: Callable[[int], Problem]
-    found: Candidates
-    lattice: Lattice
-    reuse: Floats
-    slides: bool
-    memories: Memories
-    grid: Grid
-    tables: Tables
+    tables: CandidateTables
     steps: int
     deadline: float | None
-    inside: dict[tuple[int, ...], Ints] = field(default_factory=dict)
-    seen: dict[tuple[int, ...], Floats] = field(default_factory=dict)
-    through: dict[tuple[bytes, int], Ints] = field(default_factory=dict)
     relaxed: dict[_Candidate, _Keys] = field(default_factory=dict)
     bounded: set[_Candidate] = field(default_factory=set)
     tabled: _Candidate | None = None
     descended: set[_Candidate] = field(default_factory=set)
     winner: int | None = None
+
+    @property
+    def found(self) -> Candidates:
+        """All candidates."""
+        return self.tables.found
 
     def cut(self) -> dict[str, int]:
         """Candidates that were ruled out by what must move at least, and by the relaxed problem."""
@@ -154,45 +136,13 @@ def prepare(
         steps: limit of the search.
         deadline: on the monotonic clock; None is none.
     """
-    memories = space.target.memories
-    problem, count, layer = problem_of(0), len(memories), space.layer
-    lattice = build_lattice(space.bounds)
-    table = reuse(lattice, problem)
-    found = candidates(space, levels, problem, table, objective)
-    looped = np.zeros((count, 8), np.int64)
-    for block in space.blocks:
-        if block.axis is None:
-            looped[block.level, list(loopable_dims(space, block))] = 1
-    complete = (lattice.extents == lattice.bounds) | (looped[0] == 1)
-    shape = (count, 4, lattice.nodes, LANES)
-    stored = problem["stored_bits"][:count]
+    problem = problem_of(0)
+    found = candidates(space, levels, problem, objective)
     return LatticeSearch(
         space=space,
         choices=choices,
         problem_of=problem_of,
-        found=found,
-        lattice=lattice,
-        reuse=table,
-        slides=layer.bounds.R * layer.bounds.S > 1 or layer.strides != (1, 1),
-        memories=Memories(
-            words=words_of_tiles(memories, tile_volumes(lattice, problem), stored),
-            depth=problem["depth"][:count].copy(),
-            looped=looped,
-        ),
-        grid=Grid(
-            moves=lattice.moves,
-            stride=lattice.stride,
-            radix=lattice.radix,
-            irrelevant=_IRRELEVANT,
-            channels=lattice.extents[:, K].astype(np.float64),
-            outer=np.flatnonzero(complete.all(axis=1)),
-        ),
-        tables=Tables(
-            chains=np.empty((8, lattice.nodes, LANES)),
-            before=np.empty(shape),
-            after=np.empty(shape),
-            ended=np.empty((lattice.nodes, LANES)),
-        ),
+        tables=candidate_tables(space, problem, found),
         steps=steps,
         deadline=deadline,
     )
@@ -287,15 +237,16 @@ def _relax_below(search: LatticeSearch, first: Floats, order: Ints, cutoff: _Key
         if floor > (best if cutoff is None else cutoff)[0]:
             break
         keys = list(zip(*(part.tolist() for part in search.found.keep_floors(index)), strict=True))
-        ranked = sorted(
+        waiting = [
             keep
             for keep, value in enumerate(keys)
             if (index, keep) not in search.relaxed and value < (best if cutoff is None else cutoff)
-        )
-        ranked.sort(key=lambda keep: keys[keep])
-        for at in range(0, len(ranked), LANES):
+        ]
+        waiting.sort(key=lambda keep: keys[keep])
+        while waiting:
             limit = best if cutoff is None else cutoff
-            lanes = [keep for keep in ranked[at : at + LANES] if keys[keep] < limit]
+            waiting = [keep for keep in waiting if keys[keep] < limit]
+            lanes = _next_lanes(search.found, waiting)
             if not lanes:
                 break
             search.spend(_BATCH_STEPS)
@@ -307,119 +258,22 @@ def _relax_below(search: LatticeSearch, first: Floats, order: Ints, cutoff: _Key
             for keep, value in zip(lanes, values, strict=False):
                 search.relaxed[index, keep] = max(value, keys[keep])
                 best = min(best, search.relaxed[index, keep])
+            waiting = [keep for keep in waiting if keep not in lanes]
     return best
+
+
+def _next_lanes(found: Candidates, waiting: list[int]) -> list[int]:
+    """The first keep choices that can be relaxed together; see :func:`relax_lanes`."""
+    sets = list(dict.fromkeys(found.held[I, waiting].tolist()))[:2]
+    return [keep for keep in waiting if found.held[I, keep] in sets][:LANES]
 
 
 def _relax(
     search: LatticeSearch, index: int, currencies: Sequence[Currency], keeps: Sequence[int]
 ) -> Floats:
-    """(LANES,) least cost of one spread, constants included.
-
-    Args:
-        search: the search.
-        index: the spread.
-        currencies: one for all keep choices, or several for one keep choice.
-        keeps: up to LANES, likewise.
-    """
-    found, count = search.found, len(search.found.levels)
-    lanes = max(len(currencies), len(keeps))
-    lane_of = np.minimum(np.arange(LANES), lanes - 1)
-    chosen = np.asarray(keeps)[np.minimum(lane_of, len(keeps) - 1)]
-    pays = np.zeros((count, 4, LANES))
-    once = np.zeros((count, 3, LANES))
-    kept = np.zeros((count, LANES, 3), np.int64)
-    constant = np.zeros(LANES)
-    for x in range(3):
-        held = found.held[x, chosen]
-        kept[:, :, x] = found.kept[x][held].T
-        if len(currencies) == 1:
-            way = currencies[0].ways[x]
-            pays[:, x] = way.pays[held, index].T
-            once[:, x] = way.once[held, index].T
-            constant += way.later[held, index, 0]
-        else:
-            for lane, at in enumerate(lane_of):
-                way = currencies[at].ways[x]
-                pays[:, x, lane] = way.pays[held[lane], index]
-                once[:, x, lane] = way.once[held[lane], index]
-                constant[lane] += way.later[held[lane], index, 0]
-    innermost = np.array([found.holders[O][each][-1] for each in found.held[O, chosen]])
-    kept[innermost, np.arange(LANES), O] += found.partial[found.held[O, chosen], index]
-    through = _through(search, index, int(chosen[0]))
-    for lane in range(LANES):
-        same = (through >= 0) & (_through(search, index, int(chosen[lane])) == through)
-        pays[same, 3, lane], pays[same, I, lane] = pays[same, I, lane], 0.0
+    """As :func:`relax_lanes`; the tables are no longer those of another candidate."""
     search.tabled = None
-    inside, begins, _ = _ways(search, index)
-    reuse_seen = _reuse(search, index, through)
-    candidate = Lanes(pays, once, kept, inside, begins, reuse_seen)
-    least = relax(search.memories, candidate, search.grid, search.tables)
-    total: Floats = least + constant
-    return total
-
-
-def _through(search: LatticeSearch, index: int, keep: int) -> Ints:
-    """(levels,): the one fan-out in use between a level and the next holder of I; -1 for others."""
-    found = search.found
-    used = found.degrees.instances[index] > 1
-    key = (used.tobytes(), int(found.held[I, keep]))
-    if key not in search.through:
-        through = np.full(len(used), -1)
-        held = found.kept_in(I, keep)
-        for level in range(len(used)):
-            inner = min((h for h in held if h > level), default=level)
-            between = [at for at in range(level, inner) if used[at]]
-            if len(between) == 1:
-                through[level] = between[0]
-        search.through[key] = through
-    return search.through[key]
-
-
-def _reuse(search: LatticeSearch, index: int, through: Ints) -> Floats:
-    """(3 + levels, nodes): of W, I, O, and of I as seen from every level through a fan-out."""
-    table = np.empty((3 + len(through), search.lattice.nodes))
-    table[:3] = search.reuse
-    table[3:] = search.reuse[I]
-    if not search.slides:
-        return table
-    for level, at in enumerate(through.tolist()):
-        if at >= 0:
-            spread = search.found.levels[at][search.found.picked[index, at]]
-            seen = [_seen(search, way) for way in spread.factors]
-            table[3 + level] = np.clip(np.min(seen, axis=0), search.reuse[I], FOREVER)
-    return table
-
-
-def _seen(search: LatticeSearch, factors: Ints) -> Floats:
-    """Inputs that arrive per multiply-accumulate at tiles spread over instances."""
-    spread = np.where(_WINDOW, factors, 1)
-    key = tuple(spread.ravel().tolist())
-    if key not in search.seen:
-        search.seen[key] = arriving_inputs(search.lattice, search.problem_of(0), spread)
-    return search.seen[key]
-
-
-def _ways(search: LatticeSearch, index: int) -> tuple[Ints, Ints, Ints]:
-    """The ways over all fan-outs: nodes inside, where each fan-out's begin, extents."""
-    inside: list[Ints] = []
-    begins = [0]
-    extents: list[Ints] = []
-    for level, found in enumerate(search.found.levels):
-        spread = found[search.found.picked[index, level]]
-        inside += _inside(search, spread)
-        extents.append(spread.factors)
-        begins.append(len(inside))
-    return np.stack(inside), np.array(begins), np.concatenate(extents)
-
-
-def _inside(search: LatticeSearch, spread: Spread) -> list[Ints]:
-    """(nodes,) for every way of a spread: the node of one of its instances; -1 for none."""
-    nodes = []
-    for both in map(tuple, spread.factors.prod(axis=1).tolist()):
-        if both not in search.inside:
-            search.inside[both] = search.lattice.inside(both)
-        nodes.append(search.inside[both])
-    return nodes
+    return relax_lanes(search.tables, index, currencies, keeps)
 
 
 def _bound_ports(search: LatticeSearch, candidate: _Candidate) -> list[Currency]:
@@ -451,10 +305,9 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
     """Search one candidate whole."""
     index, keep = candidate
     found = search.found
-    plan = _plan(search, candidate, _bound_ports(search, candidate))
-    table = _reuse(search, index, _through(search, index, keep))
-    lattice, problem = search.lattice, search.problem_of(keep)
-    _, _, extents = _ways(search, index)
+    currencies = _bound_ports(search, candidate)
+    plan, tiles = plan_of(search.tables, index, keep, currencies)
+    problem = search.problem_of(keep)
     d = Descent(
         problem=problem,
         choices=search.choices,
@@ -463,17 +316,7 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
         objective=found.objective,
         plan=plan,
         place=np.zeros(1, PLACE)[0],
-        tiles=Tiles(
-            subs=lattice.subs,
-            sub_counts=lattice.sub_counts,
-            stride=lattice.stride,
-            radix=lattice.radix,
-            reuse=table,
-            sliding=table * search.grid.channels,
-            factors=extents,
-            before=search.tables.before,
-            after=search.tables.after,
-        ),
+        tiles=tiles,
     )
     start(d)
     finished, best = False, tuple(state["best"])
@@ -484,26 +327,3 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
             search.winner = keep
         search.spend(int(state["counts"][VISITED]) - visited)
     search.descended.add(candidate)
-
-
-def _plan(search: LatticeSearch, candidate: _Candidate, currencies: Sequence[Currency]) -> Plan:
-    """What :func:`qmc.descent.descend` needs of a candidate."""
-    index, keep = candidate
-    found, count = search.found, len(search.found.levels)
-    plan = np.zeros(1, PLAN)[0]
-    for lane, currency in enumerate(currencies):
-        for x, way in enumerate(currency.ways):
-            held = found.held[x, keep]
-            plan["pays"][lane, :count, x] = way.pays[held, index]
-            plan["fills"][lane, :count, x] = way.fills[held, index]
-            plan["later"][lane, : count + 1] += way.later[held, index]
-        if currency.port is not None:
-            plan["ports"][lane - 1] = currency.port
-    plan["port_count"] = len(currencies) - 1
-    through = _through(search, index, keep)
-    plan["rows"][:count] = np.arange(3)
-    plan["rows"][:count, I] = np.where(through >= 0, 3 + np.arange(count), I)
-    plan["idle"], plan["compute"] = found.idle[index], found.cycles[index]
-    _, begins, _ = _ways(search, index)
-    plan["ways"][: count + 1] = begins
-    return plan

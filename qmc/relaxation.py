@@ -32,7 +32,7 @@ class Grid(NamedTuple):
 
     Attributes:
         irrelevant: (3, 8) dims that do not index an operand.
-        channels: (nodes,) extent of K, under which inputs stay.
+        reuse: (3, nodes) see :func:`qmc.lattice.reuse`.
         outer: nodes from which the loops of the outermost memory lead to the whole layer.
     """
 
@@ -40,7 +40,7 @@ class Grid(NamedTuple):
     stride: Ints
     radix: Ints
     irrelevant: Ints
-    channels: Floats
+    reuse: Floats
     outer: Ints
 
 
@@ -63,12 +63,14 @@ class Lanes(NamedTuple):
 
     Attributes:
         pays: (levels, 4, LANES) what an element of W, I, O costs whose run ends in the loops of a
-            level; the last one of I that is seen through a fan-out.
+            level; the last one of I again: in a lane one of the two is 0.
         once: (levels, 3, LANES) least cost between a memory and the next holder inside.
         kept: (levels, LANES, 3) whether a lane keeps an operand; 2 for O as partial sums.
         inside: (all ways, nodes) node of a tile divided by the extents of a way; -1 if they do not
             divide it. begins: the ways of the fan-out below level l are begins[l] to begins[l + 1].
-        reuse: (3 + levels, nodes) of W, I, O, and of I seen through a fan-out from each level.
+        inputs: (levels, 2, nodes) elements of I that arrive per multiply-accumulate when its run
+            ends in the loops of a level, for either cost.
+        whole: (2, nodes) the same when its run goes on to the end of the outermost loops.
     """
 
     pays: Floats
@@ -76,7 +78,8 @@ class Lanes(NamedTuple):
     kept: Ints
     inside: Ints
     begins: Ints
-    reuse: Floats
+    inputs: Floats
+    whole: Floats
 
 
 class Tables(NamedTuple):
@@ -127,9 +130,8 @@ def pending(
     Args:
         chains: (8, nodes, LANES) least cost by set of open operands.
         live: (8,) sets that occur.
-        pays: (4, LANES) cost per arriving element, of all multiply-accumulates; the last for I that
-            is seen through a fan-out.
-        reuse: (4, nodes) see :func:`qmc.lattice.reuse`, likewise.
+        pays: (4, LANES) cost per arriving element, of all multiply-accumulates; see :class:`Lanes`.
+        reuse: (4, nodes) elements that arrive, likewise.
         operand: which stays; -1 for chains with none open.
         out: (nodes, LANES).
 
@@ -223,7 +225,9 @@ def stays_open(live: Bools, operand: int) -> bool:
 
 
 @compiled
-def outermost_block(tables: Tables, live: Bools, pays: Floats, reuse: Floats, grid: Grid) -> None:
+def outermost_block(
+    tables: Tables, live: Bools, pays: Floats, reuse: Floats, whole: Floats, grid: Grid
+) -> None:
     """The same for the outermost memory, whose tile is the last node: only that is computed."""
     before, after = tables.before[0], tables.after[0]
     last = after.shape[1] - 1
@@ -235,12 +239,10 @@ def outermost_block(tables: Tables, live: Bools, pays: Floats, reuse: Floats, gr
             continue
         for index in range(grid.outer.shape[0]):
             node = grid.outer[index]
-            run = grid.channels[node] / grid.channels[last]
             for lane in range(LANES):
                 value = table[node, lane]
                 if operand == 1:
-                    arriving = pays[1, lane] * reuse[1, node] + pays[3, lane] * reuse[3, node]
-                    value += arriving * run
+                    value += pays[1, lane] * whole[0, node] + pays[3, lane] * whole[1, node]
                 elif operand >= 0:
                     value += pays[operand, lane] * reuse[operand, last]
                 if value < after[0, last, lane]:
@@ -339,14 +341,14 @@ def relax(memories: Memories, lanes: Lanes, grid: Grid, tables: Tables) -> Float
     chains[0] = np.inf
     chains[0, 0] = 0.0
     seen = np.empty((4, nodes))
-    seen[:3] = lanes.reuse[:3]
+    seen[:3] = grid.reuse
     for level in range(memories.depth.shape[0] - 1, -1, -1):
         first, last = lanes.begins[level], lanes.begins[level + 1]
         if last - first > 1 or lanes.inside[first, 0] < 0:
             spread_out(tables, live, lanes.inside[first:last])
-        seen[3] = lanes.reuse[3 + level]
+        seen[1], seen[3] = lanes.inputs[level, 0], lanes.inputs[level, 1]
         if level == 0:
-            outermost_block(tables, live, lanes.pays[0], seen, grid)
+            outermost_block(tables, live, lanes.pays[0], seen, lanes.whole, grid)
         else:
             looped = memories.looped[level]
             loop_block(tables, live, lanes.pays[level], seen, grid, looped, level)

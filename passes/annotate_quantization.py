@@ -79,6 +79,8 @@ def _text(scheme: Scheme, layer: Any) -> str:
     if layer.has_weights:
         weights = scheme.weights[layer.name]
         data["weights"] = {"bits": weights.bits, "scales": weights.scales, "bias": weights.bias}
+        if weights.format is not None:
+            data["weights"]["format"] = weights.format
         if weights.codes is not None:
             data["weights"]["codes"] = base64.b64encode(weights.codes).decode("ascii")
     return json.dumps(data)
@@ -113,4 +115,5 @@ def _weights(data: Mapping[str, Any]) -> WeightScheme:
         tuple(data["scales"]),
         None if bias is None else tuple(bias),
         None if codes is None else base64.b64decode(codes),
+        data.get("format"),
     )

@@ -74,7 +74,8 @@ def kernel_name(layer: str, position: int) -> str:
 def layer_constants(layer: IntegerLayer) -> Iterator[tuple[str, Any]]:
     """Name and array of every constant a kernel reads, in argument order."""
     if layer.weights is not None and layer.weight_bits is not None:
-        rows = np.moveaxis(layer.weights, 1, -1).reshape(layer.weights.shape[0], -1)  # K, R, S, C
+        codes = layer.stored_weights()
+        rows = np.moveaxis(codes, 1, -1).reshape(len(codes), -1)  # K, R, S, C
         yield "weights", pack_rows(rows, layer.weight_bits)
     if layer.requant is not None:
         for name in ("multiplier", "shift", "start", "offset"):

@@ -12,6 +12,8 @@ import numpy as np
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.bias_correction import correct_biases
 from qmc.errors import DataError
+from qmc.format_rounding import format_scales
+from qmc.formats import number_format
 from qmc.layer import Layer
 from qmc.network import Network
 from qmc.observe import Inputs, Observed, observe
@@ -96,12 +98,16 @@ def _weight_scheme(
     given = parameters.given
     if given is not None and given.bits <= bits:
         return WeightScheme(given.bits, tuple(given.scales.tolist())), 0
-    scales = least_error_scales(parameters.weights, bits)
+    form = widths.weight_format(layer.name)
+    if form is None:
+        scales = least_error_scales(parameters.weights, bits)
+    else:
+        scales = format_scales(parameters.weights, number_format(form))
     floors = least_legal_scales(parameters.bias, tensors[layer.inputs[0]], tensors[layer.output])
     legal = np.maximum(scales, floors)
     legal[legal == 0.0] = 1.0  # no weights, no bias: any scale will do
     raised = int(np.count_nonzero((scales > 0.0) & (scales < floors)))
-    return WeightScheme(bits, tuple(legal.tolist())), raised
+    return WeightScheme(bits, tuple(legal.tolist()), format=form), raised
 
 
 def _raised_note(raised: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qmc.errors import SchemeError
 
-__all__ = ["FORMAT_NAMES", "EnergyClass", "NumberFormat", "number_format"]
+__all__ = ["FORMAT_NAMES", "WEIGHT_FORMATS", "EnergyClass", "NumberFormat", "number_format"]
 
 #: The formats by name; a bias other than 4 may follow ``fp143b``.
 FORMAT_NAMES = (
@@ -25,6 +25,8 @@ FORMAT_NAMES = (
     *("ternary", "binary", "pot3", "pot4", "pot5"),
     *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "fp143b4"),
 )
+#: Formats of weights beside integers whose numerators the emitted kernels hold, in int8.
+WEIGHT_FORMATS = ("binary", "ternary", "pot3", "pot4", "e2m1", "e2m3")
 _HFP8_BIAS = re.compile(r"fp143b([0-9]|1[0-5])")
 
 
@@ -93,6 +95,19 @@ class NumberFormat:
         even = codes[above] % 2 == 0
         chosen = np.where((up < down) | ((up == down) & even), above, below)
         return np.asarray(codes[chosen])
+
+    def nearest(self, ratios: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Nearest numerators of ``ratios``, which are in units of ``unit``; as :meth:`encode`."""
+        if self.energy_class is EnergyClass.INTEGER:
+            half = 1 << (self.bits - 1)
+            return np.asarray(np.clip(np.rint(ratios), -half, half - 1), dtype=np.int64)
+        return self.decode(self.encode(ratios * self.unit))
+
+    def to_codes(self, numerators: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Codes of numerators that :meth:`decode` or :meth:`nearest` gave."""
+        if self.energy_class is EnergyClass.INTEGER:
+            return numerators.astype(np.int64) & ((1 << self.bits) - 1)
+        return self.encode(numerators * self.unit)
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.arithmetic import QuantParams, Requant, Rescale
+from qmc.formats import NumberFormat
 from qmc.layer import Layer
 from qmc.network import Tensor
 
@@ -23,6 +24,8 @@ class IntegerLayer:
         low, high: clamp limits of the output codes.
         weights: CONV, DENSE: (G*K, C, R, S) int8 codes.
         weight_bits: CONV, DENSE: stored width.
+        weight_format: CONV, DENSE: of the stored codes; None is integers. ``weights`` are then its
+            numerators.
         requant: CONV, DENSE: per-channel constants.
         accumulator_bound: CONV, DENSE: proved bound of any partial sum of the raw products
             (weights times unsigned input codes), in any order, the start value included.
@@ -41,11 +44,18 @@ class IntegerLayer:
     high: int
     weights: NDArray[np.int8] | None = None
     weight_bits: int | None = None
+    weight_format: NumberFormat | None = None
     requant: Requant | None = None
     accumulator_bound: int = 0
     rescales: tuple[Rescale, ...] = ()
     counts: tuple[int, ...] = ()
     table: NDArray[np.uint32] | None = None
+
+    def stored_weights(self) -> NDArray[np.integer]:
+        """CONV, DENSE: (G*K, C, R, S) codes of ``weight_bits`` bits as they are packed."""
+        assert self.weights is not None
+        numbers = self.weight_format
+        return self.weights if numbers is None else numbers.to_codes(self.weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from qmc.cost_models.base import Cost
 from qmc.cost_models.calibrated_model import CalibratedModel
 from qmc.cost_models.streaming import streaming_cost
 from qmc.errors import QmcError
+from qmc.formats import EnergyClass
 from qmc.layer import Layer, Precision
 from qmc.mappers import Request, find_mappings
 from qmc.network_latency import schedule_within
@@ -95,6 +96,7 @@ def layer_precision(layer: Layer, scheme: Scheme, target: Target) -> Precision:
         input_bits=max(tensors[name].bits for name in layer.inputs),
         output_bits=tensors[layer.output].bits,
         psum_bits=target.psum_bits,
+        weight_class=weights.numbers.energy_class if weights else EnergyClass.INTEGER,
     )
 
 

@@ -59,9 +59,8 @@ def weight_codes(parameters: Parameters, scheme: WeightScheme) -> NDArray[np.int
     given = parameters.given
     if given is not None and given.bits == scheme.bits and np.array_equal(given.scales, scales):
         return given.codes
-    top = 1 << (scheme.bits - 1)
     ratio = parameters.weights.astype(np.float64) / scales[:, None, None, None]
-    return np.clip(np.rint(ratio), -top, top - 1).astype(np.int8)
+    return scheme.numbers.nearest(ratio).astype(np.int8)
 
 
 def _own_codes(parameters: Parameters, codes: bytes) -> NDArray[np.int8]:
@@ -155,6 +154,7 @@ def _weighted(parameters: Parameters, scheme: Scheme, plain: IntegerLayer) -> In
         plain.high,
         weights=codes,
         weight_bits=chosen.bits,
+        weight_format=None if chosen.format is None else chosen.numbers,
         requant=requant,
         accumulator_bound=_partial_sum_bound(layer.name, requant, rises, falls),
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qmc.bias_correction import mean_products
 from qmc.data import Dataset
+from qmc.format_rounding import round_to_format
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
 from qmc.layer_statistics import (
@@ -116,7 +117,7 @@ def _fit(
 ) -> WeightScheme:
     """Integers, scales and bias of one layer."""
     parameters, source = network.parameters[layer.name], values[layer.inputs[0]]
-    bits = scheme.weights[layer.name].bits
+    chosen = scheme.weights[layer.name]
     positions = sample_positions(layer, len(source.codes), rng)
     other = _other_operand(network, layer, values)
     missing = None if other is None else _lost(other, positions)
@@ -129,13 +130,21 @@ def _fit(
     for group, found in enumerate(group_statistics(layer, parameters, source, missing, positions)):
         hessian = ridged(found.covariance, found.samples)
         targets = regressed_weights(kernels[group], found.covariance, found.cross, hessian)
-        rows, steps = round_rows(targets, hessian, bits, floors[group])
+        if chosen.format is None:
+            rows, steps = round_rows(targets, hessian, chosen.bits, floors[group])
+        else:
+            rows, steps = round_to_format(targets, hessian, chosen.numbers, floors[group])
         codes.append(rows)
         scales.append(steps)
     integers = np.concatenate(codes).astype(np.int8).reshape(parameters.weights.shape)
     all_scales = np.concatenate(scales)
     bias = _bias(layer, parameters, source, other, integers * all_scales[:, None, None, None])
-    return WeightScheme(bits, tuple(all_scales.tolist()), tuple(bias.tolist()), integers.tobytes())
+    return replace(
+        chosen,
+        scales=tuple(all_scales.tolist()),
+        bias=tuple(bias.tolist()),
+        codes=integers.tobytes(),
+    )
 
 
 def _bias(

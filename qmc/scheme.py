@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from qmc.arithmetic import QuantParams, Rounding
+from qmc.formats import NumberFormat, number_format
 
 
 class WeightRounding(StrEnum):
@@ -21,18 +22,27 @@ class WeightRounding(StrEnum):
 class WeightScheme:
     """Symmetric weights: real = scale[channel] * code, codes -2^(bits-1) to 2^(bits-1) - 1.
 
+    In another number format than integers the codes are its numerators (:mod:`qmc.formats`).
+
     Attributes:
-        bits: width, 2 to 8.
+        bits: width, 1 to 8.
         scales: one per output channel (G*K).
         bias: corrected float bias, one per output channel; None keeps the network's own.
         codes: the integers themselves, int8 in the order of the layer's weights (G*K, C, R, S);
             None takes the nearest ones.
+        format: name of the number format; None is integers of ``bits`` bits.
     """
 
     bits: int
     scales: tuple[float, ...]
     bias: tuple[float, ...] | None = None
     codes: bytes | None = field(default=None, repr=False)
+    format: str | None = None
+
+    @property
+    def numbers(self) -> NumberFormat:
+        """The format of the weights."""
+        return number_format(self.format or f"int{self.bits}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.errors import SchemeError
+from qmc.formats import NumberFormat
 from qmc.network import Network, Parameters
 from qmc.packing import pack_rows, row_bytes, unpack_rows
 from qmc.scheme import Scheme, WeightScheme
@@ -37,7 +39,8 @@ class _Tensor(BaseModel):
 class _Weights(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    bits: Annotated[int, Field(ge=2, le=8, strict=True)]
+    bits: Annotated[int, Field(ge=1, le=8, strict=True)]
+    format: Literal["binary", "ternary", "pot3", "pot4", "e2m1", "e2m3"] | None = None
     scales: list[_Scale]
     bias: list[_Finite] | None = None
     codes: list[str] | None = None
@@ -62,9 +65,10 @@ def scheme_to_text(scheme: Scheme) -> str:
     lines.append("weights:" if scheme.weights else "weights: {}")
     for name, weights in scheme.weights.items():
         lines += [f"  {_text(name)}:", f"    bits: {weights.bits}"]
+        lines += [] if weights.format is None else [f"    format: {weights.format}"]
         lines += _numbers("scales", weights.scales)
         lines += [] if weights.bias is None else _numbers("bias", weights.bias)
-        lines += [] if weights.codes is None else _codes_lines(weights.codes, weights.bits)
+        lines += [] if weights.codes is None else _codes_lines(weights)
     lines.append("notes:" if scheme.notes else "notes: []")
     lines += [f"  - {_text(note)}" for note in scheme.notes]
     return "\n".join(lines) + "\n"
@@ -111,23 +115,32 @@ def _weights(path: Path, name: str, entry: _Weights, parameters: Parameters) -> 
                 f"{channels} output channels"
             )
     bias = None if entry.bias is None else tuple(entry.bias)
+    plain = WeightScheme(entry.bits, tuple(entry.scales), bias, format=entry.format)
+    if plain.numbers.bits != entry.bits:
+        raise SchemeError(
+            f"{path}: weights.{name}: found {entry.bits} bits; {entry.format} has "
+            f"{plain.numbers.bits}"
+        )
     codes = None
     if entry.codes is not None:
         where = f"{path}: weights.{name}.codes"
-        codes = _read_codes(where, "".join(entry.codes), entry.bits, parameters.weights.size)
-    return WeightScheme(entry.bits, tuple(entry.scales), bias, codes)
+        codes = _read_codes(where, "".join(entry.codes), plain.numbers, parameters.weights.size)
+    return replace(plain, codes=codes)
 
 
-def _codes_lines(codes: bytes, bits: int) -> list[str]:
-    """Codes packed at ``bits`` bits, element 0 in the low bits, as lines of base64."""
-    packed = pack_rows(np.frombuffer(codes, dtype=np.int8), bits)
+def _codes_lines(weights: WeightScheme) -> list[str]:
+    """Codes packed at their width, element 0 in the low bits, as lines of base64."""
+    assert weights.codes is not None
+    codes = np.frombuffer(weights.codes, dtype=np.int8)
+    packed = pack_rows(weights.numbers.to_codes(codes), weights.bits)
     text = base64.b64encode(packed.tobytes()).decode("ascii")
     rows = [text[first : first + _LINE] for first in range(0, len(text), _LINE)]
     return ["    codes:", *(f'      - "{row}"' for row in rows)]
 
 
-def _read_codes(where: str, text: str, bits: int, count: int) -> bytes:
+def _read_codes(where: str, text: str, numbers: NumberFormat, count: int) -> bytes:
     """Inverse of :func:`_codes_lines` for ``count`` codes."""
+    bits = numbers.bits
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except ValueError as error:
@@ -137,7 +150,8 @@ def _read_codes(where: str, text: str, bits: int, count: int) -> bytes:
             f"{where}: found {len(packed)} bytes; {count} weights of {bits} bits take "
             f"{row_bytes(count, bits)}"
         )
-    return unpack_rows(packed, bits, count, signed=True).astype(np.int8).tobytes()
+    codes = unpack_rows(packed, bits, count, signed=False)
+    return numbers.decode(codes).astype(np.int8).tobytes()
 
 
 def _check_names(path: Path, kind: str, found: Iterable[str], known: Iterable[str]) -> None:

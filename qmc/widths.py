@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from qmc.errors import SchemeError
+from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.layer import Op
 from qmc.network import GivenRange, Network
 from qmc.scheme import Scheme
@@ -26,16 +27,23 @@ OUTPUT_BITS = 16
 _WIDE_OUTPUT = frozenset({Op.CONV, Op.DENSE, Op.SOFTMAX, Op.LOOKUP, Op.AVERAGE_POOL})
 #: Operators that only select or move codes: the output has the quantization of the input.
 TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE})
-_PATTERN = re.compile(r"w([2-8])a([2-8])")
-_FORMS = "w8a8, w4a8, ... (2 to 8 bits each), or a scheme file"
+_PATTERN = re.compile(rf"w([2-8]|{'|'.join(WEIGHT_FORMATS)})a([2-8])")
+_FORMS = (
+    "w8a8, w4a8, ... (2 to 8 bits each), a number format of weights "
+    f"({', '.join(f'w{name}a8' for name in WEIGHT_FORMATS)}), or a scheme file"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWidths:
-    """Bits of a layer's weights and of its output; None takes the default."""
+    """Bits of a layer's weights and of its output; None takes the default.
+
+    ``format`` names the weights' number format if they are no integers; ``weight`` is its width.
+    """
 
     weight: int | None = None
     activation: int | None = None
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +53,18 @@ class Widths:
     Attributes:
         weight, activation: of layers not listed.
         layers: by layer name.
+        format: of the weights of layers not listed; None is integers.
     """
 
     weight: int = 8
     activation: int = 8
     layers: Mapping[str, LayerWidths] = field(default_factory=dict)
+    format: str | None = None
+
+    def weight_format(self, layer: str) -> str | None:
+        """Number format of the weights of ``layer``; None is integers."""
+        own = self.layers.get(layer, LayerWidths())
+        return self.format if own.weight is None else own.format
 
     def weight_bits(self, layer: str) -> int:
         """Bits of the weights of ``layer``."""
@@ -62,8 +77,16 @@ _Bits = Annotated[int, Field(ge=2, le=8, strict=True)]
 class _Layer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    w: _Bits | None = None
+    w: int | str | None = None
     a: _Bits | None = None
+
+    @field_validator("w", mode="plain")
+    @classmethod
+    def _width_or_format(cls, value: Any) -> Any:
+        is_width = type(value) is int and 2 <= value <= 8
+        if not (is_width or (isinstance(value, str) and value in WEIGHT_FORMATS)):
+            raise ValueError(f"allowed: 2 to 8, {', '.join(WEIGHT_FORMATS)}")
+        return value
 
 
 class _WidthsFile(BaseModel):
@@ -97,7 +120,8 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     """
     match = _PATTERN.fullmatch(text)
     if match:
-        return Widths(int(match[1]), int(match[2]))
+        bits, name = _weight_width(match[1])
+        return Widths(bits, int(match[2]), format=name)
     path = Path(text)
     if not path.is_file():
         raise SchemeError(f"scheme: found '{text}'; allowed: {_FORMS}")
@@ -110,8 +134,21 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
         check_name(path, "layer", name, names)
     default = _PATTERN.fullmatch(file.default)
     assert default is not None
-    layers = {name: LayerWidths(layer.w, layer.a) for name, layer in file.layers.items()}
-    return Widths(int(default[1]), int(default[2]), layers)
+    layers = {name: _layer_widths(layer) for name, layer in file.layers.items()}
+    bits, form = _weight_width(default[1])
+    return Widths(bits, int(default[2]), layers, form)
+
+
+def _layer_widths(asked: _Layer) -> LayerWidths:
+    if asked.w is None:
+        return LayerWidths(None, asked.a)
+    bits, name = _weight_width(str(asked.w))
+    return LayerWidths(bits, asked.a, name)
+
+
+def _weight_width(text: str) -> tuple[int, str | None]:
+    """Bits, and the number format if it is not integers, of what stands behind a ``w``."""
+    return (int(text), None) if text.isdigit() else (number_format(text).bits, text)
 
 
 def activation_bits(network: Network, widths: Widths) -> dict[str, int]:
@@ -171,4 +208,6 @@ def _wide_tensor(network: Network) -> str | None:
 
 def _expand_pattern(value: Any) -> Any:
     match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
-    return {"w": int(match[1]), "a": int(match[2])} if match else value
+    if match is None:
+        return value
+    return {"w": int(match[1]) if match[1].isdigit() else match[1], "a": int(match[2])}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmc.errors import SchemeError
-from qmc.formats import FORMAT_NAMES, EnergyClass, number_format
+from qmc.formats import FORMAT_NAMES, WEIGHT_FORMATS, EnergyClass, number_format
 from qmc.packing import pack_rows, unpack_rows
 
 _REFERENCE = {
@@ -94,6 +94,11 @@ def test_integer_format_is_twos_complement_with_rint(bits: int) -> None:
     expected = np.clip(np.rint(reals), -half, half - 1)
     assert np.array_equal(form.decode(form.encode(reals)), expected)
     assert form.integer_bits == bits
+
+
+def test_weight_formats_are_those_whose_numerators_fit_int8() -> None:
+    others = [name for name in FORMAT_NAMES if not name.startswith("int")]
+    assert set(WEIGHT_FORMATS) == {n for n in others if number_format(n).integer_bits <= 8}
 
 
 def test_format_energy_classes_follow_the_multiplication() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from test_widths import network
 
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.errors import SchemeError
+from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.scheme import Scheme, WeightScheme
 from qmc.scheme_io import load_scheme, scheme_to_text
 from qmc.widths import parse_widths
@@ -22,6 +25,7 @@ SCHEME = Scheme(
     Rounding.FLOOR,
     ("a note: with 'quotes' and \u00e9",),
 )
+E2M1 = WeightScheme(4, (0.5, 0.25), format="e2m1")
 
 
 def test_scheme_reads_back_equal(tmp_path: Path) -> None:
@@ -29,6 +33,27 @@ def test_scheme_reads_back_equal(tmp_path: Path) -> None:
     path.write_text(scheme_to_text(SCHEME), encoding="utf-8")
     assert load_scheme(path, network()) == SCHEME
     assert parse_widths(str(path), network()) == SCHEME
+
+
+@pytest.mark.parametrize("name", [*WEIGHT_FORMATS, "int3", "int8"])
+def test_weight_codes_of_every_format_survive(tmp_path: Path, name: str) -> None:
+    form = number_format(name)
+    size = network().parameters["conv1"].weights.size
+    codes = np.resize(form.decode(np.flatnonzero(~np.array(form.spare))), size).astype(np.int8)
+    chosen = None if name.startswith("int") else name
+    weights = WeightScheme(form.bits, (0.5, 0.25), None, codes.tobytes(), chosen)
+    scheme = replace(SCHEME, weights={**SCHEME.weights, "conv1": weights})
+    path = tmp_path / "scheme.yaml"
+    path.write_text(scheme_to_text(scheme), encoding="utf-8")
+    assert load_scheme(path, network()) == scheme
+
+
+def test_width_that_is_not_the_formats_is_refused(tmp_path: Path) -> None:
+    scheme = replace(SCHEME, weights={**SCHEME.weights, "conv1": E2M1})
+    path = tmp_path / "scheme.yaml"
+    path.write_text(scheme_to_text(scheme).replace("bits: 4\n", "bits: 7\n", 1))
+    with pytest.raises(SchemeError, match=r"weights\.conv1: found 7 bits; e2m1 has 4"):
+        load_scheme(path, network())
 
 
 @given(numbers, numbers, st.floats(allow_nan=False, allow_infinity=False))

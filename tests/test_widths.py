@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qmc.errors import SchemeError
+from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenRange, Network, Parameters, Tensor
 from qmc.scheme import Scheme
@@ -35,6 +36,28 @@ def network(given: dict[str, GivenRange] | None = None) -> Network:
 @pytest.mark.parametrize("activation", range(2, 9))
 def test_every_pair_of_widths_is_read(weight: int, activation: int) -> None:
     assert parse_widths(f"w{weight}a{activation}", network()) == Widths(weight, activation)
+
+
+@pytest.mark.parametrize("name", WEIGHT_FORMATS)
+def test_number_formats_of_weights_are_read(name: str) -> None:
+    widths = parse_widths(f"w{name}a6", network())
+    assert isinstance(widths, Widths)
+    assert (widths.weight, widths.activation) == (number_format(name).bits, 6)
+    assert widths.weight_format("conv1") == name
+
+
+def test_number_formats_stand_beside_integers_in_a_scheme_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("default: we2m1a8\nlayers:\n  conv1: w4a8\n  pool: {a: 2}\n")
+    widths = parse_widths(str(path), network())
+    assert isinstance(widths, Widths)
+    assert widths.weight_format("conv1") is None
+    assert widths.weight_format("conv2") == "e2m1"
+    path.write_text("layers:\n  conv2: {w: ternary}\n")
+    widths = parse_widths(str(path), network())
+    assert isinstance(widths, Widths)
+    assert widths.weight_format("conv1") is None
+    assert (widths.weight_format("conv2"), widths.weight_bits("conv2")) == ("ternary", 2)
 
 
 def test_pools_and_reshapes_pass_widths_on() -> None:
@@ -88,6 +111,7 @@ def test_unknown_scheme_raises(text: str) -> None:
     [
         ("layers: {conv9: w4a8}", "no layer is called 'conv9'; the nearest is 'conv"),
         ("layers: {conv1: w9a8}", "layers.conv1: found 'w9a8'"),
+        ("layers: {conv1: {w: e5m2}}", "layers.conv1.w: found 'e5m2'"),
         ("layers: {conv1: {w: 1}}", "layers.conv1.w: found 1"),
         ("layers: {conv1: {w: true}}", "layers.conv1.w: found True"),
         ("layers: {conv1: {bits: 4}}", "layers.conv1.bits"),

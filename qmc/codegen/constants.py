@@ -53,7 +53,6 @@ def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:
     Returns:
         int8 codes at 8 bits, else uint8 bytes: one row per weight tile, padded to a byte.
     """
-    assert integer.weights is not None
     assert integer.weight_bits is not None
     bounds = integer.layer.bounds
     axes: list[tuple[LoopDim, str]] = []
@@ -64,7 +63,7 @@ def pack_weights(integer: IntegerLayer, plan: MacPlan) -> NDArray[np.integer]:
         )
         axes += [(dim, loop.index) for loop in loops]
         shape += [loop.extent for loop in loops]
-    codes = integer.weights.reshape(bounds.G, bounds.K, bounds.C, bounds.R, bounds.S)
+    codes = integer.stored_weights().reshape(bounds.G, bounds.K, bounds.C, bounds.R, bounds.S)
     for axis, dim in enumerate(_WEIGHT_DIMS):  # what a cut tile lacks is 0, and never read
         whole = prod(loop.extent for loop in plan.weight_order if loop.dim is dim)
         lacking = [(0, whole - bounds[dim] if at == axis else 0) for at in range(5)]
@@ -81,7 +80,12 @@ def mac_constants(integer: IntegerLayer, plan: MacPlan, prefix: str) -> tuple[Co
     requant = integer.requant
     assert requant is not None
     weights = pack_weights(integer, plan)
+    numbers: tuple[Constant, ...] = ()
+    if integer.weight_format is not None:
+        decoded = np.array(integer.weight_format.numerators, dtype=np.int8)
+        numbers = (Constant(f"{prefix}_numbers", "int8_t", decoded),)
     return (
+        *numbers,
         Constant(f"{prefix}_weights", "int8_t" if weights.dtype == np.int8 else "uint8_t", weights),
         Constant(f"{prefix}_multiplier", "int32_t", requant.multiplier.astype(np.int32)),
         Constant(f"{prefix}_start", "int32_t", requant.start.astype(np.int32)),

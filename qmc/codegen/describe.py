@@ -28,7 +28,7 @@ def print_description(
     if integer.weight_bits is not None:
         writer.line(
             f"   weights {bounds.G}x{bounds.K}x{bounds.C}x{bounds.R}x{bounds.S} (G K C R S), "
-            f"{integer.weight_bits} bits; {layer.macs} multiply-accumulates"
+            f"{_numbers(integer)}; {layer.macs} multiply-accumulates"
         )
     if bounds.R * bounds.S > 1:
         pads = " ".join(str(pad) for pad in layer.pads)
@@ -51,6 +51,11 @@ def _print_nest(writer: Writer, mapping: Mapping) -> None:
         ]
         kept = " ".join(sorted(operand.value for operand in keep.operands)) or "nothing"
         writer.line(f"     {comment_text(keep.level)} (keeps {kept}): {', '.join(words) or '-'}")
+
+
+def _numbers(integer: IntegerLayer) -> str:
+    name = "" if integer.weight_format is None else f"{integer.weight_format.name}, "
+    return f"{name}{integer.weight_bits} bits"
 
 
 def _tensor(tensor: Tensor, quant: QuantParams) -> str:

@@ -107,7 +107,11 @@ def _print_fetch(writer: Writer, kernel: MacKernel) -> None:
     if plan.weight_tile:
         index = linear(list(plan.weight_tile.items()))
         place += f" + ({index})*{row_bytes(plan.weight_count, bits)}"
-    writer.line(f"qmc_unpack_signed(w, {place}, {plan.weight_count}, {bits});")
+    if kernel.integer.weight_format is None:
+        writer.line(f"qmc_unpack_signed(w, {place}, {plan.weight_count}, {bits});")
+    else:
+        numbers = f"{kernel.prefix}_numbers"
+        writer.line(f"qmc_unpack_numbers(w, {place}, {plan.weight_count}, {bits}, {numbers});")
 
 
 def _print_step(writer: Writer, plan: MacPlan) -> None:

@@ -70,7 +70,7 @@ def plan_mac(integer: IntegerLayer, nest: Nest, source: Tensor) -> MacPlan:
     outer, vector, inner = _order_spatial(nest.spatial)
     body = outer + inner + vector
     cut = _first_reduction(nest.temporal)
-    unpack = integer.weight_bits != 8
+    unpack = integer.weight_bits != 8 or integer.weight_format is not None
     fetch = _fetch_depth(nest) if unpack else 0
     weight_order = _of(Operand.W, nest.temporal + body)
     in_tile = _of(Operand.W, nest.temporal[fetch:] + body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from qmc.arithmetic import Rounding
 from qmc.codegen import emit
 from qmc.codegen.build import compile_folder, run_program, write_files
+from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.integer import IntegerNetwork
 from qmc.layer import LoopDim, Op, Operand
 from qmc.mapping import Keep, Loop, Mapping
@@ -103,6 +105,26 @@ def test_random_layers_and_mappings_equal_reference(seed: int) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         check(network, builder.codes(2), Path(folder), mappings)
+
+
+@settings(max_examples=3)
+@given(st.integers(0, 1 << 30))
+def test_weights_of_every_number_format_equal_reference(seed: int) -> None:
+    """Plain, grouped, depthwise layers; weights are stored as codes, multiplied as numbers."""
+    rng = np.random.default_rng(seed)
+    net = Builder((1, 6, 5, 3), 8, seed)
+    source = "input"
+    for name in WEIGHT_FORMATS:
+        form, groups = number_format(name), int(rng.choice([1, 2, 6]))
+        source = net.conv(source, 6, (3, 2), (form.bits, 8), groups, pads=(1, 0, 1, 1))
+        numerators = form.decode(rng.integers(0, 1 << form.bits, (6, 6 // groups, 3, 2)))
+        net.layers[-1] = replace(
+            net.layers[-1], weights=numerators.astype(np.int8), weight_format=form
+        )
+    network = net.network()
+    mappings = {x.layer.name: random_mapping(x.layer, rng) for x in network.layers[::2]}
+    with tempfile.TemporaryDirectory() as folder:
+        check(network, net.codes(2), Path(folder), mappings)
 
 
 @settings(max_examples=2)

@@ -43,14 +43,27 @@
     {                                                                                              \
         return PREFIX##_unpackhi_epi16(a, b);                                                      \
     }                                                                                              \
-    QMC_INLINE VECTOR qmc_four_##BYTES(const uint8_t *place)                                       \
+    typedef VECTOR qmc_inputs_##BYTES, qmc_weights_##BYTES;                                        \
+    QMC_INLINE VECTOR qmc_inputs_of_##BYTES(VECTOR x, const int form)                              \
+    {                                                                                              \
+        (void)form;                                                                                \
+        return x;                                                                                  \
+    }                                                                                              \
+    QMC_INLINE VECTOR qmc_four_##BYTES(const uint8_t *place, const int form)                       \
     {                                                                                              \
         int32_t four;                                                                              \
+        (void)form;                                                                                \
         memcpy(&four, place, 4);                                                                   \
         return PREFIX##_set1_epi32(four);                                                          \
     }                                                                                              \
-    QMC_INLINE VECTOR qmc_dot_##BYTES(VECTOR sum, VECTOR x, VECTOR w)                              \
+    QMC_INLINE VECTOR qmc_load_weights_##BYTES(const int8_t *place, const int form)                \
     {                                                                                              \
+        (void)form;                                                                                \
+        return qmc_load_##BYTES(place);                                                            \
+    }                                                                                              \
+    QMC_INLINE VECTOR qmc_dot_##BYTES(VECTOR sum, VECTOR x, VECTOR w, const int form)              \
+    {                                                                                              \
+        (void)form;                                                                                \
         return PREFIX##_dpbusd_epi32(sum, x, w);                                                   \
     }                                                                                              \
     QMC_INLINE VECTOR qmc_scaled_##BYTES(VECTOR sum, FLOATS scale, FLOATS offset, const int form)  \

@@ -28,6 +28,7 @@ QMC_INLINE void NAME(qmc_depthwise)(const int px, const int height, const int wi
     const int lanes = VECTOR_BYTES / 4;
     const NAME(qmc_vector) zero = NAME(qmc_zero)();
     NAME(qmc_vector) a, b, c, d, q0, q1, q2, q3;
+    NAME(qmc_inputs) x0, x1, x2, x3;
     QMC_FORGET(requant.start);
     q0 = NAME(qmc_load)(requant.start);
     q1 = NAME(qmc_load)(requant.start + lanes);
@@ -43,15 +44,16 @@ QMC_INLINE void NAME(qmc_depthwise)(const int px, const int height, const int wi
          : NAME(qmc_load)(checked && (left + j < 0 || left + j >= columns)                     \
                               ? pad + first                                                    \
                               : row[4 * g + r] + (ptrdiff_t)(left + j) * step + first))
+#define QMC_DOT(sum, x, w) NAME(qmc_dot)(sum, x, NAME(qmc_load_weights)(w, form), form)
 #define QMC_PIXEL(i, g, j)                                                                 \
     if (px > i && j >= i * stride && (j - i * stride) % dilation == 0 &&                   \
         (j - i * stride) / dilation < width) {                                             \
         const int8_t *w =                                                                  \
             weights + (g * width + (j - i * stride) / dilation) * 4 * VECTOR_BYTES;        \
-        s##i##0 = NAME(qmc_dot)(s##i##0, q0, NAME(qmc_load)(w));                           \
-        s##i##1 = NAME(qmc_dot)(s##i##1, q1, NAME(qmc_load)(w + VECTOR_BYTES));            \
-        s##i##2 = NAME(qmc_dot)(s##i##2, q2, NAME(qmc_load)(w + 2 * VECTOR_BYTES));        \
-        s##i##3 = NAME(qmc_dot)(s##i##3, q3, NAME(qmc_load)(w + 3 * VECTOR_BYTES));        \
+        s##i##0 = QMC_DOT(s##i##0, x0, w);                                                 \
+        s##i##1 = QMC_DOT(s##i##1, x1, w + VECTOR_BYTES);                                  \
+        s##i##2 = QMC_DOT(s##i##2, x2, w + 2 * VECTOR_BYTES);                              \
+        s##i##3 = QMC_DOT(s##i##3, x3, w + 3 * VECTOR_BYTES);                              \
     }
 #define QMC_COLUMN(g, j)                                                            \
     if (height > 4 * g && j < (px - 1) * stride + (width - 1) * dilation + 1) {     \
@@ -63,22 +65,23 @@ QMC_INLINE void NAME(qmc_depthwise)(const int px, const int height, const int wi
         q2 = NAME(qmc_high8)(a, b);                                                 \
         a = NAME(qmc_low8)(c, d);                                                   \
         b = NAME(qmc_high8)(c, d);                                                  \
-        q1 = NAME(qmc_high16)(q0, a);                                               \
-        q0 = NAME(qmc_low16)(q0, a);                                                \
-        q3 = NAME(qmc_high16)(q2, b);                                               \
-        q2 = NAME(qmc_low16)(q2, b);                                                \
+        x0 = NAME(qmc_inputs_of)(NAME(qmc_low16)(q0, a), form);                     \
+        x1 = NAME(qmc_inputs_of)(NAME(qmc_high16)(q0, a), form);                    \
+        x2 = NAME(qmc_inputs_of)(NAME(qmc_low16)(q2, b), form);                     \
+        x3 = NAME(qmc_inputs_of)(NAME(qmc_high16)(q2, b), form);                    \
         QMC_PIXELS(QMC_PIXEL, g, j)                                                 \
     }
     QMC_COLUMNS(QMC_COLUMN, 0)
     QMC_COLUMNS(QMC_COLUMN, 1)
 #undef QMC_COLUMN
 #undef QMC_PIXEL
+#undef QMC_DOT
 #undef QMC_AT
 #define QMC_SCALED(i, q)                                                                        \
     NAME(qmc_scaled)(s##i##q, NAME(qmc_load_floats)(requant.scale + q * lanes),                 \
                      NAME(qmc_load_floats)(requant.offset + q * lanes), form)
 #define QMC_PIXEL(i, unused)                                                                    \
-    if (px > i && form == QMC_RAW) {                                                            \
+    if (px > i && form & QMC_RAW) {                                                            \
         NAME(qmc_save)(raw + VECTOR_BYTES * i, s##i##0);                                        \
         NAME(qmc_save)(raw + VECTOR_BYTES * i + lanes, s##i##1);                                \
         NAME(qmc_save)(raw + VECTOR_BYTES * i + 2 * lanes, s##i##2);                            \

@@ -44,19 +44,13 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
 {
     const int lanes = VECTOR_BYTES / 4;
     NAME(qmc_floats) scale[4], offset[4];
-    NAME(qmc_vector) w0, w1, w2, w3;
+    NAME(qmc_vector) b0, b1, b2, b3;
     QMC_FORGET(requant.start);
-    w0 = w1 = w2 = w3 = NAME(qmc_load)(requant.start);
-    if (nr > 1) {
-        w1 = NAME(qmc_load)(requant.start + lanes);
-    }
-    if (nr > 2) {
-        w2 = NAME(qmc_load)(requant.start + 2 * lanes);
-    }
-    if (nr > 3) {
-        w3 = NAME(qmc_load)(requant.start + 3 * lanes);
-    }
-#define QMC_PIXEL(i) NAME(qmc_vector) s##i##0 = w0, s##i##1 = w1, s##i##2 = w2, s##i##3 = w3;
+    b0 = NAME(qmc_load)(requant.start);
+    b1 = nr > 1 ? NAME(qmc_load)(requant.start + lanes) : b0;
+    b2 = nr > 2 ? NAME(qmc_load)(requant.start + 2 * lanes) : b0;
+    b3 = nr > 3 ? NAME(qmc_load)(requant.start + 3 * lanes) : b0;
+#define QMC_PIXEL(i) NAME(qmc_vector) s##i##0 = b0, s##i##1 = b1, s##i##2 = b2, s##i##3 = b3;
     QMC_PIXELS(QMC_PIXEL)
 #undef QMC_PIXEL
     QMC_ROLLED
@@ -66,23 +60,19 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
             const uint8_t *a = in + r * row_step + s * tap_step;
             QMC_ROLLED
             for (int k = 0; k < quads; k++) {
-                w0 = NAME(qmc_load)(weights);
-                if (nr > 1) {
-                    w1 = NAME(qmc_load)(weights + VECTOR_BYTES);
-                }
-                if (nr > 2) {
-                    w2 = NAME(qmc_load)(weights + 2 * VECTOR_BYTES);
-                }
-                if (nr > 3) {
-                    w3 = NAME(qmc_load)(weights + 3 * VECTOR_BYTES);
-                }
+                const int8_t *w = weights;
+                NAME(qmc_weights) w0, w1, w2, w3;
+                w0 = NAME(qmc_load_weights)(w, form);
+                w1 = nr > 1 ? NAME(qmc_load_weights)(w + VECTOR_BYTES, form) : w0;
+                w2 = nr > 2 ? NAME(qmc_load_weights)(w + 2 * VECTOR_BYTES, form) : w0;
+                w3 = nr > 3 ? NAME(qmc_load_weights)(w + 3 * VECTOR_BYTES, form) : w0;
 /* The empty statement keeps a sum in its register; gcc 12 spills it otherwise. */
-#define QMC_DOT(sum, x, w)           \
-    sum = NAME(qmc_dot)(sum, x, w);  \
+#define QMC_DOT(sum, x, w)                \
+    sum = NAME(qmc_dot)(sum, x, w, form); \
     __asm__("" : QMC_IN_REGISTER(sum));
 #define QMC_PIXEL(i)                                                  \
     if (mr > i) {                                                     \
-        const NAME(qmc_vector) x = NAME(qmc_four)(a + i * step);      \
+        const NAME(qmc_inputs) x = NAME(qmc_four)(a + i * step, form); \
         QMC_DOT(s##i##0, x, w0)                                       \
         if (nr > 1) {                                                 \
             QMC_DOT(s##i##1, x, w1)                                   \
@@ -102,7 +92,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
             }
         }
     }
-    if (form == QMC_RAW) {
+    if (form & QMC_RAW) {
 #define QMC_PIXEL(i)                                                      \
     if (mr > i) {                                                         \
         NAME(qmc_save)(raw + nr * lanes * i, s##i##0);                    \

@@ -25,6 +25,7 @@
 #define QMC_CONVERT 1  /* sums are plain integers: convert them first */
 #define QMC_SATURATE 2 /* results may leave 16 bits: clamp them before they are narrowed */
 #define QMC_RAW 4      /* no float form is exact: sums are stored as they are */
+#define QMC_SHORT 8    /* the sum of any two products fits 16 bits */
 
 /* Constants of a block of output channels, in the order of its vectors. */
 struct qmc_requant {

@@ -202,7 +202,7 @@ def _print_call(
         f"{channels}, w + {at} + n*{codes},\n"
         f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first} + n*{width}),\n"
         f"    {target} + (p*{spec.bounds.Q} + q)*{step} + {first} + n*{width}, {step}, "
-        f"{'sums' if is_raw else '0'}, {count}, {requant.form}, {layer.clip});"
+        f"{'sums' if is_raw else '0'}, {count}, {requant.flags}, {layer.clip});"
     )
 
 

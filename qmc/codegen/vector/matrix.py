@@ -324,7 +324,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
         f"    {source} + {place}, {geometry.pixel_step}, {weights},\n"
         f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first}),\n"
         f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
-        f"{plan.requant.form}, {layer.clip});"
+        f"{plan.requant.flags}, {layer.clip});"
     )
     if is_raw:
         assert integer.requant is not None

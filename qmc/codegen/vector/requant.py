@@ -43,15 +43,22 @@ class VectorRequant:
 
     Attributes:
         form: of the whole layer.
+        is_short: whether the sum of any two products fits 16 bits, by their widths alone.
         start: (channels,) int32, where sums begin.
         scale: (channels,) float32, m / 2^s.
         offset: (channels,) float32.
     """
 
     form: Form
+    is_short: bool
     start: NDArray[np.int32]
     scale: NDArray[np.float32]
     offset: NDArray[np.float32]
+
+    @property
+    def flags(self) -> str:
+        """The form as a C argument."""
+        return f"{self.form} | QMC_SHORT" if self.is_short else self.form.value
 
 
 def vector_requant(integer: IntegerLayer) -> VectorRequant:
@@ -63,8 +70,11 @@ def vector_requant(integer: IntegerLayer) -> VectorRequant:
     exact = form is not Form.RAW
     scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
     offset = AFFINE_CENTRE + requant.offset.astype(np.int64)
+    assert integer.weight_bits is not None
+    largest = integer.inputs[0].high << (integer.weight_bits - 1)
     return VectorRequant(
         form,
+        2 * largest <= 1 << 15,
         (requant.start.astype(np.int64) + lift).astype(np.int32),
         np.where(exact, scale, 0).astype(np.float32),
         np.where(exact, offset, 0).astype(np.float32),

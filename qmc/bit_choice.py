@@ -12,7 +12,7 @@ Compression Toolkit; HAWQ-V3 (arXiv 2011.10680), section 3.4, for the linear pro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,24 +77,36 @@ class Solver:
     """Answers questions about one problem; what does not depend on the question is done once."""
 
     def __init__(self, problem: BitProblem) -> None:
-        """Drop dominated options and choose an order of elimination."""
+        """Keep the problem."""
         self.problem = problem
-        self._small, self._kept = without_dominated(problem)
-        self._order: EliminationOrder = elimination_order(self._small)
-
-    @property
-    def kept(self) -> tuple[tuple[int, ...], ...]:
-        """For each variable the options that no other dominates, as indices."""
-        return self._kept
+        self._reduced: dict[tuple[frozenset[str], bool], _Reduced] = {}
 
     def least(self, weights: Mapping[str, float]) -> Solution | None:
         """The least weighted sum of totals, without limits; None when nothing is allowed."""
-        if self._order.largest > MAX_ENTRIES:
+        small = self._reduce(weights, NO_LIMITS)
+        if small.order.largest > MAX_ENTRIES:
             return self.best(weights, NO_LIMITS)
-        value, options = least_sum(self._small, weighted(self._small, weights), self._order)
+        value, options = least_sum(small.problem, weighted(small.problem, weights), small.order)
         if not np.isfinite(value):
             return None
-        return Solution(self._choice(options), Proof(value, value, "dynamic programming"))
+        return Solution(self._choice(small, options), Proof(value, value, "dynamic programming"))
+
+    def best(
+        self, weights: Mapping[str, float], limits: Limits, seconds: float = SECONDS
+    ) -> Solution | None:
+        """The least weighted sum of totals under limits; None when nothing meets them.
+
+        Raises:
+            ProgramTimeout: nothing was found in ``seconds``.
+        """
+        small = self._reduce(weights, limits)
+        found = solve_program(small.problem, weights, limits.totals, limits.peak, seconds)
+        if found is None:
+            return None
+        choice = self._choice(small, found.options)
+        value = sum(weight * choice.totals[metric] for metric, weight in weights.items())
+        bound = min(value, found.lower_bound)
+        return Solution(choice, Proof(value, bound, "integer linear program"))
 
     def front(self, first: str, second: Mapping[str, float], points: int = 256) -> list[Choice]:
         """Choices that are best for some weighting of two totals, the first total ascending.
@@ -104,7 +116,7 @@ class Solver:
             second: a weighted sum of metrics.
             points: about as many at most.
         """
-        ends = [self.least({first: 1.0}), self.least(second)]
+        ends = [self.least(_mixed({first: 1.0}, second, 0.0)), self.least({**second, first: 0.0})]
         if ends[0] is None or ends[1] is None:
             return []
 
@@ -136,22 +148,32 @@ class Solver:
                 edges += [(left, middle.choice), (middle.choice, right)]
         return _undominated_choices(found, position)
 
-    def best(
-        self, weights: Mapping[str, float], limits: Limits, seconds: float = SECONDS
-    ) -> Solution | None:
-        """The least weighted sum of totals under limits; None when nothing meets them."""
-        found = solve_program(self._small, weights, limits.totals, limits.peak, seconds)
-        if found is None:
-            return None
-        choice = self._choice(found.options)
-        value = sum(weight * choice.totals[metric] for metric, weight in weights.items())
-        bound = min(value, found.lower_bound)
-        return Solution(choice, Proof(value, bound, "integer linear program"))
+    def undominated(self, metrics: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+        """For each variable the options worth having where only ``metrics`` count."""
+        return self._reduce(dict.fromkeys(metrics, 1.0), NO_LIMITS).kept
 
-    def _choice(self, options: Sequence[int]) -> Choice:
-        """A choice of the small problem as one of the given."""
-        old = [self._kept[v][option] for v, option in enumerate(options)]
+    def _reduce(self, weights: Mapping[str, float], limits: Limits) -> _Reduced:
+        """The problem without options that are dominated in what is asked for."""
+        metrics = frozenset(weights) | frozenset(limits.totals)
+        peaks = limits.peak is not None
+        if (metrics, peaks) not in self._reduced:
+            small, kept = without_dominated(self.problem, metrics, peaks)
+            self._reduced[metrics, peaks] = _Reduced(small, kept, elimination_order(small))
+        return self._reduced[metrics, peaks]
+
+    def _choice(self, small: _Reduced, options: Sequence[int]) -> Choice:
+        """A choice of a reduced problem as one of the whole."""
+        old = [small.kept[v][option] for v, option in enumerate(options)]
         return evaluate(self.problem, old)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reduced:
+    """A problem with fewer options, the old indices of these, and how it is eliminated."""
+
+    problem: BitProblem
+    kept: tuple[tuple[int, ...], ...]
+    order: EliminationOrder
 
 
 def _mixed(

@@ -7,7 +7,7 @@ Sums of terms are to be small or limited; the memory of live tensors is limited 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,22 +111,33 @@ def weighted(problem: BitProblem, weights: Mapping[str, float]) -> list[Table]:
     return tables
 
 
-def without_dominated(problem: BitProblem) -> tuple[BitProblem, tuple[tuple[int, ...], ...]]:
+def without_dominated(
+    problem: BitProblem, metrics: Iterable[str], peaks: bool
+) -> tuple[BitProblem, tuple[tuple[int, ...], ...]]:
     """Drop options that another option of the same variable beats or equals everywhere.
 
     Whatever the limits and weights, a best choice without them remains; where two options cost the
     same everywhere the first stays.
+
+    Args:
+        problem: all options.
+        metrics: those that count.
+        peaks: whether the bytes alive at the steps count.
 
     Returns:
         The smaller problem, and for each variable the old indices of its options.
     """
     kept = [list(range(len(variable.options))) for variable in problem.variables]
     touching: list[list[tuple[Table, int]]] = [[] for _ in problem.variables]
+    counted = set(metrics)
     for term in problem.terms:
-        tables = [np.where(_allowed(term, t), t, np.inf) for t in term.costs.values()]
+        tables = [t for metric, t in term.costs.items() if metric in counted]
+        if term.allowed is not None:
+            tables = [np.where(term.allowed, table, np.inf) for table in tables]
+            tables.append(np.where(term.allowed, 0.0, np.inf))
         for axis, variable in enumerate(term.variables):
             touching[variable] += [(table, axis) for table in tables]
-    for peak in problem.peaks:
+    for peak in problem.peaks if peaks else ():
         for variable, sizes in zip(peak.variables, peak.sizes, strict=True):
             touching[variable].append((sizes, 0))
     for variable, tables_of in enumerate(touching):
@@ -154,13 +165,9 @@ def restricted(problem: BitProblem, kept: Sequence[Sequence[int]]) -> BitProblem
     return BitProblem(variables, tuple(terms), tuple(peaks))
 
 
-def _allowed(term: Term, table: Table) -> NDArray[np.bool_]:
-    return np.ones(table.shape, dtype=np.bool_) if term.allowed is None else term.allowed
-
-
 def _undominated(tables: Sequence[tuple[Table, int]], options: list[int]) -> list[int]:
     rows = {
-        option: np.concatenate([np.take(t, option, axis).ravel() for t, axis in tables])
+        option: np.concatenate([np.zeros(0), *(np.take(t, option, a).ravel() for t, a in tables)])
         for option in options
     }
     kept: list[int] = []

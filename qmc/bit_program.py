@@ -60,22 +60,21 @@ def solve_program(
     columns = _Columns(problem)
     objective = columns.row(weights)
     scale = float(np.abs(objective).max()) or 1.0
-    rows, lows, highs = columns.structure()
+    matrix, ends = columns.structure()
+    constraints = [LinearConstraint(matrix, ends, ends)]
     for metric, limit in limits.items():
         unit = abs(limit) or 1.0
-        rows.append(columns.row({metric: 1.0 / unit}))
-        lows.append(-np.inf)
-        highs.append(limit / unit)
+        row = columns.row({metric: 1.0 / unit})
+        constraints.append(LinearConstraint(row, -np.inf, limit / unit))
     if peak is not None:
+        unit = max(1.0, peak)
         for row, room in columns.steps(peak):
-            rows.append(row / max(1.0, peak))
-            lows.append(-np.inf)
-            highs.append(room / max(1.0, peak))
+            constraints.append(LinearConstraint(row / unit, -np.inf, room / unit))
     result = milp(
         objective / scale,
         integrality=columns.integrality,
         bounds=Bounds(0.0, columns.upper),
-        constraints=LinearConstraint(csr_array(np.array(rows)), lows, highs),
+        constraints=constraints,
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
     if result.status == _INFEASIBLE:
@@ -127,25 +126,26 @@ class _Columns:
                     row[start : start + table.size] += weights[metric] * table.ravel()
         return row
 
-    def structure(self) -> tuple[list[NDArray[np.float64]], list[float], list[float]]:
-        """Rows with their lower and upper ends: one option each, and shares that agree with it."""
-        rows, ends = [], []
+    def structure(self) -> tuple[csr_array, NDArray[np.float64]]:
+        """Rows and what they come to: one option each, and shares that agree with it."""
+        rows: list[tuple[NDArray[np.int64], float]] = []
         for start, end in zip(self.starts[:-1], self.starts[1:], strict=True):
-            row = np.zeros(self.width)
-            row[start:end] = 1.0
-            rows.append(row)
-            ends.append(1.0)
+            rows.append((np.arange(start, end), 1.0))
         for term, start in self.tables:
             shape = next(iter(term.costs.values())).shape
             numbers = start + np.arange(int(np.prod(shape))).reshape(shape)
             for axis, variable in enumerate(term.variables):
                 for option in range(shape[axis]):
-                    row = np.zeros(self.width)
-                    row[np.take(numbers, option, axis).ravel()] = 1.0
-                    row[self.starts[variable] + option] = -1.0
-                    rows.append(row)
-                    ends.append(0.0)
-        return rows, list(ends), list(ends)
+                    own = self.starts[variable] + option
+                    rows.append((np.append(np.take(numbers, option, axis).ravel(), own), 0.0))
+        lengths = [len(columns) for columns, _ in rows]
+        values = [np.ones(length) for length in lengths]
+        for signs, (_, end) in zip(values, rows, strict=True):
+            signs[-1] = 1.0 if end else -1.0
+        columns = np.concatenate([columns for columns, _ in rows])
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        matrix = csr_array((np.concatenate(values), columns, starts), (len(rows), self.width))
+        return matrix, np.array([end for _, end in rows])
 
     def steps(self, peak: float) -> list[tuple[NDArray[np.float64], float]]:
         """Bytes at every step as a row, and the room that its constant part leaves."""

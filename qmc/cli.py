@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from qmc import __version__
 from qmc.arithmetic import Rounding
 from qmc.errors import QmcError
-from qmc.options import Mapper, Options, default_jobs
+from qmc.options import ExploreOptions, Mapper, Options, SensitivityChoice, default_jobs
 from qmc.ranges import Calibration
 from qmc.scheme import WeightRounding
 from qmc.search_result import Objective
@@ -55,6 +55,10 @@ CostModelOption = Annotated[
 ]
 MaxLatencyOption = Annotated[
     str | None, typer.Option(help="Of the layer, or the network: 1.5ms, or 20000cycles.")
+]
+SensitivityOption = Annotated[
+    str,
+    typer.Option(help="Of widths to choose: auto, kl, loss, second-order, weights, or a CSV file."),
 ]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
@@ -118,7 +122,8 @@ def compile_command(
     model: Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")],
     target: TargetOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
-    scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., or a file.")] = "w8a8",
+    scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., auto, or a file.")] = "w8a8",
+    sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     calib: Annotated[
         Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")
     ] = None,
@@ -143,7 +148,7 @@ def compile_command(
     ] = WeightRounding.AUTO,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
     max_drop: Annotated[
-        float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval.")
+        float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval or auto.")
     ] = None,
     flash: Annotated[str | None, typer.Option(help="Budget, for example 256KiB.")] = None,
     ram: Annotated[str | None, typer.Option(help="Budget, for example 64KiB.")] = None,
@@ -164,6 +169,7 @@ def compile_command(
         target=target,
         output=output,
         scheme=scheme,
+        sensitivity=sensitivity,
         calib=calib,
         eval=evaluation,
         preprocess=preprocess,
@@ -191,6 +197,73 @@ def compile_command(
 
     plan = compile_with_options(options, Stages(Console(stderr=True)))
     _show(plan.report, as_json, _print_build)
+
+
+@app.command("explore")
+def explore_command(
+    model: Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")],
+    target: TargetOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+    calib: Annotated[
+        Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")
+    ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option("--eval", help="Labelled images to measure accuracy on.")
+    ] = None,
+    preprocess: Annotated[
+        Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
+    calibration: Annotated[
+        Calibration | None, typer.Option(help="Of activation ranges; default: by width.")
+    ] = None,
+    sensitivity: SensitivityOption = SensitivityChoice.AUTO,
+    costs: Annotated[
+        Path | None, typer.Option(help="CSV with measured costs: layer, widths, cost.")
+    ] = None,
+    optimize: Annotated[Objective, typer.Option(help="Cost of the front.")] = Objective.ENERGY,
+    plans: Annotated[int, typer.Option(min=2, max=999, help="Points that become plans.")] = 12,
+    generations: Annotated[
+        int, typer.Option(min=0, help="Of the evolutionary search; needs --eval.")
+    ] = 0,
+    budget: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which no candidate is tried.")
+    ] = None,
+    flash: Annotated[str | None, typer.Option(help="Limit, for example 256KiB.")] = None,
+    ram: Annotated[str | None, typer.Option(help="Limit, for example 64KiB.")] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Of the network: 1.5ms, or 20000cycles.")
+    ] = None,
+    seed: SeedOption = 0,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the front of widths: what each saves here, what it costs in accuracy."""
+    options = ExploreOptions(
+        model=model,
+        target=target,
+        output=output,
+        calib=calib,
+        eval=evaluation,
+        preprocess=preprocess,
+        limit=limit,
+        calibration=calibration,
+        sensitivity=sensitivity,
+        costs=costs,
+        optimize=optimize,
+        plans=plans,
+        generations=generations,
+        budget_seconds=budget,
+        flash_bytes=parse_size(flash) if flash else None,
+        ram_bytes=parse_size(ram) if ram else None,
+        max_latency=max_latency,
+        seed=seed,
+        jobs=jobs or default_jobs(),
+    )
+    from qmc.explore_command import explore_command, print_front
+    from qmc.progress import Stages
+
+    _show(explore_command(options, Stages(Console(stderr=True))), as_json, print_front)
 
 
 @app.command("map")

@@ -29,6 +29,7 @@ import yaml
 from rich.console import Console
 
 from qmc import report
+from qmc.auto_scheme import AutoScheme, auto_scheme
 from qmc.calibrate import calibrate
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
@@ -57,6 +58,9 @@ from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
 from qmc.verify import VerifyResult, verify_build
 from qmc.widths import parse_widths
+
+#: The scheme that is chosen from all widths.
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,8 +143,9 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     with stages.stage("read the model"):
         module, network = load_network(options.model, options.equalize, options.dump_ir)
     data = load_data(options, network)
+    auto = choose_widths(options, network, target, data, stages)
     with stages.stage("calibrate and quantize") as tick:
-        scheme = choose_scheme(options, network, data.calib, tick)
+        scheme = auto.scheme if auto else choose_scheme(options, network, data.calib, tick)
         integer = quantize(network, scheme)
         if options.dump_ir:
             dump_integer_passes(module, network, scheme, options.dump_ir)
@@ -166,6 +171,7 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
             damage = layer_damage(network, integer, inputs)
         known = Findings(verified, accuracy, damage, data.any_images is not None)
         finished = build_report(options, network, scheme, target, priced, program, known)
+        finished = finished if auto is None else with_width_verdicts(finished, auto)
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
 
@@ -190,6 +196,29 @@ def choose_scheme(options: Options, network: Network, images: Dataset | None, ti
         seed=options.seed,
         tick=tick,
     )
+
+
+def choose_widths(
+    options: Options, network: Network, target: Target, data: Data, stages: Stages
+) -> AutoScheme | None:
+    """Before stage 3, of ``--scheme auto``: the cheapest widths that lose no more than allowed.
+
+    Raises:
+        QmcError: there is nothing to judge by, or nothing keeps to the limits.
+    """
+    if options.scheme != AUTO:
+        return None
+    return auto_scheme(options, network, target, data.calib, data.eval, stages)
+
+
+def with_width_verdicts(finished: dict[str, Any], auto: AutoScheme) -> dict[str, Any]:
+    """The report, with a word on every width and on how they were chosen."""
+    layers = [
+        {**entry, "verdict": "; ".join(filter(None, (entry["verdict"], auto.verdicts.get(name))))}
+        for entry in finished["layers"]
+        for name in [entry["name"]]
+    ]
+    return {**finished, "layers": layers, "notes": [*finished["notes"], auto.note]}
 
 
 def dump_integer_passes(module: Any, network: Network, scheme: Scheme, folder: Path) -> None:
@@ -302,7 +331,7 @@ def class_names(options: Options, network: IntegerNetwork) -> tuple[str, ...]:
 
 def _check_options(options: Options) -> None:
     check_replaceable(options.output)
-    if options.max_drop is not None and options.eval is None:
+    if options.max_drop is not None and options.eval is None and options.scheme != AUTO:
         raise QmcError("--max-drop: needs labelled images; give --eval PATH")
     if options.verify or options.eval is not None:
         find_compiler()

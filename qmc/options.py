@@ -22,6 +22,16 @@ class Mapper(StrEnum):
     RANDOM = "random"
 
 
+class SensitivityChoice(StrEnum):
+    """Where sensitivities come from; besides these, a CSV file."""
+
+    AUTO = "auto"  # kl with images, weights without
+    KL = "kl"
+    LOSS = "loss"
+    SECOND_ORDER = "second-order"
+    WEIGHTS = "weights"
+
+
 def default_jobs() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -35,7 +45,8 @@ class Options:
         model: trained ONNX network, float or QDQ.
         target: name of a known machine or path of its YAML file.
         output: folder to make; it appears whole or not at all.
-        scheme: ``w8a8`` and the like, or a scheme file.
+        scheme: ``w8a8`` and the like, ``auto``, or a scheme file.
+        sensitivity: of ``auto``: one of :class:`SensitivityChoice`, or a CSV file.
         calib, eval: images; see ``qmc.data``.
         preprocess: YAML file; None takes ``<model>.preprocess.yaml`` beside the model.
         limit: use only the first images of each set.
@@ -48,7 +59,7 @@ class Options:
         rounding: of requantizations.
         weight_rounding: how weights become integers.
         equalize: run cross-layer equalization.
-        max_drop: largest loss of top-1 allowed, in points; needs ``eval``.
+        max_drop: largest loss of top-1 allowed, in points; needs ``eval``, or ``auto``.
         flash_bytes, ram_bytes: budgets that the build must meet.
         seed: of everything random.
         jobs: processes to use.
@@ -61,6 +72,7 @@ class Options:
     target: str
     output: Path
     scheme: str = "w8a8"
+    sensitivity: str = SensitivityChoice.AUTO
     calib: Path | None = None
     eval: Path | None = None
     preprocess: Path | None = None
@@ -82,3 +94,42 @@ class Options:
     dump_ir: Path | None = None
     golden: int = 1
     verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreOptions:
+    """One search for the front of widths.
+
+    Attributes:
+        model, target, output, calib, eval, preprocess, limit, calibration: as in :class:`Options`.
+        sensitivity: one of :class:`SensitivityChoice`, or a CSV file.
+        costs: CSV file of measured costs that take the place of the mapper's.
+        optimize: the cost of the front: energy, latency or edp.
+        plans: so many points of the front become plans.
+        generations: of the evolutionary search that follows where there are labels; 0 is none.
+        budget_seconds: after which no further candidate is tried.
+        flash_bytes, ram_bytes: limits that every plan keeps to.
+        max_latency: ``1.5ms`` or ``20000cycles`` that every plan keeps to.
+        seed: of everything random.
+        jobs: processes to use.
+    """
+
+    model: Path
+    target: str
+    output: Path
+    calib: Path | None = None
+    eval: Path | None = None
+    preprocess: Path | None = None
+    limit: int | None = None
+    calibration: Calibration | None = None
+    sensitivity: str = SensitivityChoice.AUTO
+    costs: Path | None = None
+    optimize: Objective = Objective.ENERGY
+    plans: int = 12
+    generations: int = 0
+    budget_seconds: float | None = None
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    max_latency: str | None = None
+    seed: int = 0
+    jobs: int = field(default_factory=default_jobs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qmc.arithmetic import QuantParams
+from qmc.arithmetic import QuantParams, Rounding
 from qmc.bias_correction import correct_biases
 from qmc.network import Network, Parameters
 from qmc.observe import Observed
@@ -58,7 +58,7 @@ def round_tensors(
         for bits in widths
     }
     wide = tensors[max(widths)]
-    schemes = {bits: _scheme(network, seen, wide, bits) for bits in widths}
+    schemes = {bits: plain_scheme(network, seen, Widths(bits, 8), wide) for bits in widths}
     weights = {
         name: {
             bits: _as_floats(parameters, scheme.weights[name]) for bits, scheme in schemes.items()
@@ -90,21 +90,35 @@ def _scales(parameters: Parameters, bits: int) -> tuple[float, ...]:
     return tuple(np.where(scales > 0.0, scales, 1.0).tolist())
 
 
-def _scheme(
-    network: Network, seen: Observed, tensors: Mapping[str, QuantParams], bits: int
+def plain_scheme(
+    network: Network,
+    seen: Observed,
+    widths: Widths,
+    tensors: Mapping[str, QuantParams],
+    rounding: Rounding = Rounding.HALF_UP,
 ) -> Scheme:
-    """All weights at ``bits``, biases corrected."""
+    """Weights rounded to nearest, each bias with its channel's mean: a complete scheme at once.
+
+    Args:
+        network: float layers and parameters.
+        seen: means of its tensors.
+        widths: of the weights.
+        tensors: quantization of every activation.
+        rounding: of requantizations.
+    """
     weights = {}
     for layer in network.layers:
         if layer.has_weights:
+            bits = widths.weight_bits(layer.name)
             parameters = network.parameters[layer.name]
             ends = tensors[layer.inputs[0]], tensors[layer.output]
             floors = least_legal_scales(parameters.bias, *ends)
-            scales = np.maximum(_scales(parameters, bits), floors)
-            given = parameters.given
-            own = bits if given is None else min(bits, given.bits)
-            weights[layer.name] = WeightScheme(own, tuple(scales.tolist()))
-    return correct_biases(network, Scheme(tensors, weights), seen.means)
+            scales, given = _scales(parameters, bits), parameters.given
+            if given is not None and given.bits <= bits:
+                weights[layer.name] = WeightScheme(given.bits, scales)
+            else:
+                weights[layer.name] = WeightScheme(bits, tuple(np.maximum(scales, floors).tolist()))
+    return correct_biases(network, Scheme(tensors, weights, rounding), seen.means)
 
 
 def _as_floats(parameters: Parameters, scheme: WeightScheme) -> Parameters:

@@ -30,7 +30,7 @@ TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE})
 _PATTERN = re.compile(rf"w([2-8]|{'|'.join(WEIGHT_FORMATS)})a([2-8])")
 _FORMS = (
     "w8a8, w4a8, ... (2 to 8 bits each), a number format of weights "
-    f"({', '.join(f'w{name}a8' for name in WEIGHT_FORMATS)}), or a scheme file"
+    f"({', '.join(f'w{name}a8' for name in WEIGHT_FORMATS)}), auto, or a scheme or plan file"
 )
 
 
@@ -126,6 +126,11 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     if not path.is_file():
         raise SchemeError(f"scheme: found '{text}'; allowed: {_FORMS}")
     data = read_yaml(path, SchemeError)
+    if isinstance(data, dict) and "mappings" in data:
+        path = path.with_name("scheme.yaml")  # a plan has its scheme beside it
+        if not path.is_file():
+            raise SchemeError(f"scheme: '{text}' is a plan; its scheme.yaml is not beside it")
+        data = read_yaml(path, SchemeError)
     if isinstance(data, dict) and "tensors" in data:
         return scheme_from_data(data, path, network)
     file = check_data(data, _WidthsFile, path, SchemeError)

@@ -94,7 +94,7 @@ def test_equal_options_leave_the_first() -> None:
     sensitivity = {"sensitivity": np.array([1.0, 1.0, 2.0, 4.0])}
     variable = Variable("w", (8, 7, 6, 5))
     problem = BitProblem((variable,), (Term("a", (0,), costs), Term("b", (0,), sensitivity)))
-    small, kept = without_dominated(problem)
+    small, kept = without_dominated(problem, problem.metrics(), peaks=False)
     assert kept == ((0, 3),)
     assert small.variables[0].options == (8, 5)
 

@@ -1,0 +1,294 @@
+"""The front of widths of a network on a machine: costs, sensitivities, exact front, trials, plans.
+
+The stages, each a function of what came before:
+
+1. what every layer costs at every width: the machine's own mapper, or a file of measurements;
+2. what every width of every tensor costs in accuracy;
+3. the exact front of the two, or the best under limits;
+4. where there are labels: the integer programs of its points and of uniform widths, measured, and
+   an evolutionary search from there on;
+5. the points as plans, and the uniform assignment that stands beside each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from qmc import cache
+from qmc.bit_choice import Limits
+from qmc.bit_costs import LayerCosts, machine_costs
+from qmc.bit_front import Point, best_uniform, pareto, spread
+from qmc.bit_problem import CYCLES, FLASH
+from qmc.bit_space import BitSpace, make_space
+from qmc.cost_models.analytical import AnalyticalModel
+from qmc.data import Dataset, Use, load_dataset, load_preprocess
+from qmc.errors import QmcError
+from qmc.evaluation_store import EvaluationStore
+from qmc.find_sensitivities import find_sensitivities
+from qmc.frontend import load_network
+from qmc.layer_text import parse_latency
+from qmc.network import Network
+from qmc.observe import Observed, observe
+from qmc.options import ExploreOptions
+from qmc.plan import file_sha256
+from qmc.progress import Stages, Tick
+from qmc.ranges import Calibration
+from qmc.sensitivity_csv import read_costs
+from qmc.targets import Target, load_target
+from qmc.trial import Images, Laboratory, Score, halves, load_images
+
+#: Images that a search chooses by, and that its end is checked with, at most.
+_SEARCH_IMAGES = 256
+_CHECK_IMAGES = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """Everything that is known before widths are chosen.
+
+    Attributes:
+        network, target: what is compiled, for what.
+        calib, eval: images.
+        seen: what calibration observed of the former.
+        space: all assignments.
+        limits: that every plan keeps to.
+        notes: what looked wrong in files of the user.
+    """
+
+    network: Network
+    target: Target
+    calib: Dataset | None
+    eval: Dataset | None
+    seen: Observed | None
+    space: BitSpace
+    limits: Limits
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exploration:
+    """What an exploration found.
+
+    Attributes:
+        ground: what it stands on.
+        exact: the exact front, or as many points of it under limits.
+        points: those that were chosen to become plans, least loss first.
+        uniforms: uniform assignments; measured where points are.
+        laboratory, search, check: for further trials; None without labels.
+    """
+
+    ground: Ground
+    exact: tuple[Point, ...]
+    points: tuple[Point, ...]
+    uniforms: tuple[Point, ...]
+    laboratory: Laboratory | None
+    search: Images | None
+    check: Images | None
+
+
+def prepare(options: ExploreOptions, stages: Stages) -> Ground:
+    """Stages 1 and 2.
+
+    Raises:
+        QmcError: one of its classes, for anything wrong with the input.
+    """
+    target = load_target(options.target)
+    with stages.stage("read the model"):
+        _, network = load_network(options.model, False, None)
+    preprocess = load_preprocess(options.model, options.preprocess)
+    shape = network.tensors[network.input].shape
+
+    def load(path: Path | None, use: Use) -> Dataset | None:
+        if path is None:
+            return None
+        return load_dataset(path, use, shape, preprocess, options.limit)
+
+    images = load(options.calib, Use.CALIB), load(options.eval, Use.EVAL)
+    return make_ground(options, network, target, *images, stages)
+
+
+def make_ground(
+    options: ExploreOptions,
+    network: Network,
+    target: Target,
+    calib: Dataset | None,
+    labelled: Dataset | None,
+    stages: Stages,
+) -> Ground:
+    """Costs and sensitivities of a network that is loaded already.
+
+    Raises:
+        QmcError: one of its classes, for anything wrong with the input.
+    """
+    limits = _limits(options, target)
+    with stages.stage("search mappings at all widths") as tick:
+        costs, notes = _costs(options, network, target, tick)
+    seen = None
+    if calib is not None:
+        with stages.stage("observe activations") as tick:
+            seen = observe(network, calib, tick)
+    with stages.stage("measure sensitivities") as tick:
+        sensitivities = find_sensitivities(
+            *(options.sensitivity, network, calib, labelled, seen),
+            method=options.calibration,
+            jobs=options.jobs,
+            tick=tick,
+        )
+    objective = None if options.costs else options.optimize
+    space = make_space(network, target, costs, sensitivities, objective)
+    return Ground(network, target, calib, labelled, seen, space, limits, notes)
+
+
+def _costs(
+    options: ExploreOptions, network: Network, target: Target, tick: Tick
+) -> tuple[Mapping[str, LayerCosts], tuple[str, ...]]:
+    """Costs of the layers with weights, and what looks wrong in a file of them."""
+    if options.costs is None:
+        search = (network, target, AnalyticalModel(), options.optimize)
+        return machine_costs(*search, jobs=options.jobs, tick=tick), ()
+    measured = read_costs(options.costs, network)
+    rows = measured.costs.items()
+    costs = {name: {triple: (cost, 0) for triple, cost in row.items()} for name, row in rows}
+    return costs, measured.notes
+
+
+def _limits(options: ExploreOptions, target: Target) -> Limits:
+    totals = {}
+    if options.flash_bytes is not None:
+        totals[FLASH] = float(options.flash_bytes)
+    if options.max_latency is not None:
+        totals[CYCLES] = float(parse_latency(options.max_latency, target.clock_hz))
+    peak = None if options.ram_bytes is None else float(options.ram_bytes)
+    return Limits(totals, peak)
+
+
+def explore(options: ExploreOptions, stages: Stages) -> Exploration:
+    """Stages 1 to 4: find the front, and measure its points where there are labels.
+
+    Raises:
+        QmcError: one of its classes, for anything wrong with the input.
+    """
+    began = time.monotonic()
+    ground = prepare(options, stages)
+    space = ground.space
+    with stages.stage("choose widths exactly"):
+        exact = exact_front(ground, options.plans)
+        uniforms = space.uniforms()
+        chosen = spread(space.useful(exact), options.plans)
+    if ground.eval is None or ground.seen is None:
+        found = Exploration(ground, tuple(exact), tuple(chosen), tuple(uniforms), None, None, None)
+        return found
+    with stages.stage("run the float network"):
+        search, check = split_images(options.model, ground.eval, options.jobs)
+    laboratory = make_laboratory(options, ground)
+    beside = _worth_measuring(space, chosen, uniforms)
+    left = None if options.budget_seconds is None else began + options.budget_seconds
+    with stages.stage("measure the front") as tick:
+        chosen = _measured(laboratory, chosen, search, tick, left)
+        beside = _measured(laboratory, beside, search, tick, left)
+    if options.generations:
+        from qmc.evolution import Evolution, evolve
+
+        with stages.stage("evolve the front") as tick:
+            evolution = Evolution(options.generations, options.seed, left)
+            limits = ground.limits
+            chosen = evolve(space, laboratory, search, chosen, evolution, limits, tick)
+            chosen = spread(pareto(chosen), options.plans)
+    with stages.stage("check on other images") as tick:
+        chosen = _checked(laboratory, chosen, check, tick)
+        beside = _checked(laboratory, beside, check, tick)
+    return Exploration(
+        ground, tuple(exact), tuple(chosen), tuple(beside), laboratory, search, check
+    )
+
+
+def exact_front(ground: Ground, plans: int) -> list[Point]:
+    """Stage 3.
+
+    Raises:
+        QmcError: nothing meets the limits, or no width fits the machine.
+    """
+    points = ground.space.front()
+    if not points:
+        raise QmcError(f"target '{ground.target.name}': no widths from 2 to 8 fit the network")
+    if not ground.limits.totals and ground.limits.peak is None:
+        return points
+    return ground.space.limited_front(ground.limits, spread(points, 2 * plans))
+
+
+def split_images(model: Path, data: Dataset, jobs: int) -> tuple[Images, Images]:
+    """Images to choose by, and others to check with.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    search, check = halves(len(data))
+    parts = (_thinned(search, _SEARCH_IMAGES), _thinned(check, _CHECK_IMAGES))
+    first, second = (load_images(model, data, part, jobs) for part in parts)
+    return first, second
+
+
+def _thinned(indices: Sequence[int], count: int) -> list[int]:
+    if len(indices) <= count:
+        return list(indices)
+    return [indices[int(i)] for i in np.arange(count) * len(indices) // count]
+
+
+def make_laboratory(options: ExploreOptions, ground: Ground) -> Laboratory:
+    """Where trials are made and kept: in the cache, so that a killed run goes on."""
+    assert ground.seen is not None
+    assert ground.calib is not None
+    folder = cache.cache_folder() or options.output.parent
+    method: Calibration | None = options.calibration
+    parts = (file_sha256(options.model), str(ground.calib.path), len(ground.calib), method)
+    ranges = [(h.low, h.high) for h in ground.seen.histograms.values()]
+    digest = cache.cache_key(*parts, *ranges)
+    store = EvaluationStore(folder / "trials.sqlite")
+    return Laboratory(ground.network, ground.seen, method, store, options.jobs, digest)
+
+
+def _worth_measuring(
+    space: BitSpace, chosen: Iterable[Point], uniforms: Sequence[Point]
+) -> list[Point]:
+    """Uniform assignments of equal widths, and those that stand beside a chosen point."""
+    equal = {f"w{b}a{b}" for b in range(2, 9)} | {f"w{b}a8" for b in range(2, 9)}
+    beside = [best_uniform(point, uniforms) for point in chosen]
+    names = equal | {point.name for point in beside if point is not None}
+    return [point for point in space.useful(uniforms) if point.name in names]
+
+
+def _measured(
+    laboratory: Laboratory,
+    points: Sequence[Point],
+    images: Images,
+    tick: Tick,
+    deadline: float | None,
+) -> list[Point]:
+    """Points with their scores; those that the deadline leaves out are dropped."""
+    found = []
+    for point, score in zip(points, _scores(laboratory, points, images), strict=False):
+        found.append(replace(point, score=score))
+        tick(len(found), len(points))
+        if deadline is not None and time.monotonic() > deadline:
+            break
+    return found
+
+
+def _checked(
+    laboratory: Laboratory, points: Sequence[Point], images: Images, tick: Tick
+) -> list[Point]:
+    found = []
+    for point, score in zip(points, _scores(laboratory, points, images), strict=True):
+        found.append(replace(point, check=score))
+        tick(len(found), len(points))
+    return found
+
+
+def _scores(laboratory: Laboratory, points: Sequence[Point], images: Images) -> Iterator[Score]:
+    assignments = [point.assignment for point in points]
+    return (score for _, score in laboratory.try_all(assignments, images))

@@ -1,0 +1,202 @@
+"""An assignment of widths tried out: its scheme, its integer program, and what that gets right.
+
+Trials use plain calibration from one look at the images, so that hundreds can be made; whatever is
+kept in the end is calibrated in full and measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmc import cache
+from qmc.bit_groups import Assignment, to_widths
+from qmc.codegen import make_program, print_program
+from qmc.codegen.build import compile_folder, write_files
+from qmc.data import Dataset
+from qmc.errors import DataError
+from qmc.evaluation import classify
+from qmc.evaluation_store import EvaluationStore
+from qmc.float_model import FloatArray, float_top1
+from qmc.integer import IntegerNetwork
+from qmc.network import Network
+from qmc.observe import Observed
+from qmc.quantize import quantize
+from qmc.ranges import Calibration
+from qmc.rounded_tensors import plain_scheme
+from qmc.scheme import Scheme
+from qmc.tensor_ranges import tensor_params
+from qmc.widths import Widths, activation_bits
+
+#: Optimizations of trial programs: bit-exact like all others, and the fastest.
+_FLAGS = ("-O3", "-march=native")
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a program got right.
+
+    Attributes:
+        images: how many it saw.
+        hits: classified as labelled.
+        float_hits: those of the float network.
+        agreed: the same class as the float network's.
+    """
+
+    images: int
+    hits: int
+    float_hits: int
+    agreed: int
+
+    @property
+    def top1(self) -> float:
+        """Percent."""
+        return 100.0 * self.hits / self.images
+
+    @property
+    def drop(self) -> float:
+        """Points of top-1 lost against float; negative where some were won."""
+        return 100.0 * (self.float_hits - self.hits) / self.images
+
+    @property
+    def agreement(self) -> float:
+        """Percent."""
+        return 100.0 * self.agreed / self.images
+
+    def __add__(self, other: Score) -> Score:
+        return Score(
+            self.images + other.images,
+            self.hits + other.hits,
+            self.float_hits + other.float_hits,
+            self.agreed + other.agreed,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """Images that programs are judged by.
+
+    Attributes:
+        data: the images; without labels the float network's classes take their place.
+        labels: of the images.
+        float_classes: those that the float network chooses.
+        digest: hash of everything.
+    """
+
+    data: Dataset
+    labels: NDArray[np.int64]
+    float_classes: NDArray[np.int64]
+    digest: str
+
+    def score(self, chosen: NDArray[np.int64]) -> Score:
+        """What a program that chose these classes got right."""
+        hits, float_hits = (
+            int((classes == self.labels).sum()) for classes in (chosen, self.float_classes)
+        )
+        return Score(len(chosen), hits, float_hits, int((chosen == self.float_classes).sum()))
+
+
+def load_images(model: Path, data: Dataset, indices: Sequence[int], jobs: int) -> Images:
+    """Read the images of ``indices`` and run the float network on them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    inputs = data.inputs(indices)
+    labels = None if data.labels is None else data.labels[list(indices)]
+    held = Dataset(data.path, data.shape, len(inputs), labels, _from(inputs))
+    classes = float_top1(model, held, jobs)
+    known = classes if labels is None else labels
+    state = hashlib.sha256(inputs.tobytes() + known.tobytes() + classes.tobytes())
+    return Images(held, known, classes, state.hexdigest())
+
+
+def _from(inputs: FloatArray) -> Callable[[int], FloatArray]:
+    return lambda index: np.asarray(inputs[index])
+
+
+def halves(size: int) -> tuple[list[int], list[int]]:
+    """Every other image, from the first and from the second: to choose by, and to check with.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    if size < 2:
+        raise DataError(f"--eval: found {size} image; allowed: at least 2, half to check with")
+    return list(range(0, size, 2)), list(range(1, size, 2))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Laboratory:
+    """What every trial of a network needs.
+
+    Attributes:
+        network: float layers.
+        seen: what calibration observed.
+        method: of activation ranges.
+        store: finished trials.
+        jobs: trials to run side by side; results do not depend on it.
+        digest: hash of what decides a trial besides its widths and images.
+    """
+
+    network: Network
+    seen: Observed
+    method: Calibration | None
+    store: EvaluationStore
+    jobs: int
+    digest: str
+
+    def try_all(
+        self, assignments: Sequence[Assignment], images: Images
+    ) -> Iterator[tuple[Assignment, Score]]:
+        """Scores, each when it is finished and stored, in the order of ``assignments``."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            tasks = [pool.submit(self._try, one, images) for one in assignments]
+            try:
+                for one, task in zip(assignments, tasks, strict=True):
+                    yield one, task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    def _try(self, assignment: Assignment, images: Images) -> Score:
+        widths = dict(assignment.weights), dict(assignment.activations)
+        key = cache.cache_key("trial", _VERSION, self.digest, images.digest, *widths)
+        known = self.store.get(key)
+        if known is not None:
+            return Score(*known)
+        scheme = self.scheme(assignment)
+        score = score_program(quantize(self.network, scheme), images)
+        self.store.put(key, [score.images, score.hits, score.float_hits, score.agreed])
+        return score
+
+    def scheme(self, assignment: Assignment) -> Scheme:
+        """Plain calibration at these widths."""
+        widths = to_widths(self.network, assignment)
+        return scheme_at(self.network, self.seen, widths, self.method)
+
+
+def scheme_at(
+    network: Network, seen: Observed, widths: Widths, method: Calibration | None
+) -> Scheme:
+    """Plain calibration at any widths, from what was observed."""
+    bits = activation_bits(network, widths)
+    tensors = tensor_params(network, bits, seen.histograms, method)
+    return plain_scheme(network, seen, widths, tensors)
+
+
+def score_program(integer: IntegerNetwork, images: Images, jobs: int = 1) -> Score:
+    """Build the program of a network and run it on all images."""
+    with tempfile.TemporaryDirectory(prefix="qmc-trial-") as name:
+        folder = Path(name)
+        write_files(print_program(make_program(integer, {})), folder)
+        program = compile_folder(folder, folder / "run", _FLAGS, jobs=jobs)
+        return images.score(classify(program, integer, images.data, jobs))

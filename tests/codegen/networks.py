@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qmc.arithmetic import QuantParams, Rescale, Rounding, make_requant, make_rescale
+from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import Tensor
@@ -216,6 +219,20 @@ class Builder:
         shape = self.tensors[self.input].shape
         high = self.quantization[self.input].high
         return self.rng.integers(0, high + 1, (count, *shape[1:])).astype(np.int32)
+
+
+def every_format(seed: int) -> Builder:
+    """A layer of each number format of weights, plain, grouped or depthwise."""
+    net = Builder((1, 6, 5, 3), 8, seed)
+    source = "input"
+    for name in WEIGHT_FORMATS:
+        form, groups = number_format(name), int(net.rng.choice([1, 2, 6]))
+        source = net.conv(source, 6, (3, 2), (form.bits, 8), groups, pads=(1, 0, 1, 1))
+        numerators = form.decode(net.rng.integers(0, 1 << form.bits, (6, 6 // groups, 3, 2)))
+        net.layers[-1] = replace(
+            net.layers[-1], weights=numerators.astype(np.int8), weight_format=form
+        )
+    return net
 
 
 def every_op(seed: int = 1) -> Builder:

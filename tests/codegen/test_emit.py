@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,13 @@ from hypothesis import strategies as st
 from qmc.arithmetic import Rounding
 from qmc.codegen import emit
 from qmc.codegen.build import compile_folder, run_program, write_files
-from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.integer import IntegerNetwork
 from qmc.layer import LoopDim, Op, Operand
 from qmc.mapping import Keep, Loop, Mapping
 from qmc.packing import pack_activation
 from qmc.reference import run_network
 from tests.codegen.mappings import random_mapping
-from tests.codegen.networks import Builder, every_op
+from tests.codegen.networks import Builder, every_format, every_op
 
 
 def check(network: IntegerNetwork, codes: np.ndarray, folder: Path, mappings=None) -> None:
@@ -110,17 +108,9 @@ def test_random_layers_and_mappings_equal_reference(seed: int) -> None:
 @settings(max_examples=3)
 @given(st.integers(0, 1 << 30))
 def test_weights_of_every_number_format_equal_reference(seed: int) -> None:
-    """Plain, grouped, depthwise layers; weights are stored as codes, multiplied as numbers."""
+    """Weights are stored as codes and multiplied as numbers."""
     rng = np.random.default_rng(seed)
-    net = Builder((1, 6, 5, 3), 8, seed)
-    source = "input"
-    for name in WEIGHT_FORMATS:
-        form, groups = number_format(name), int(rng.choice([1, 2, 6]))
-        source = net.conv(source, 6, (3, 2), (form.bits, 8), groups, pads=(1, 0, 1, 1))
-        numerators = form.decode(rng.integers(0, 1 << form.bits, (6, 6 // groups, 3, 2)))
-        net.layers[-1] = replace(
-            net.layers[-1], weights=numerators.astype(np.int8), weight_format=form
-        )
+    net = every_format(seed)
     network = net.network()
     mappings = {x.layer.name: random_mapping(x.layer, rng) for x in network.layers[::2]}
     with tempfile.TemporaryDirectory() as folder:

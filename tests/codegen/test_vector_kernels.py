@@ -16,7 +16,7 @@ from qmc.codegen import emit
 from qmc.codegen.build import compile_folder, run_codes, write_files
 from qmc.layer import Op
 from qmc.reference import run_network
-from tests.codegen.networks import Builder, every_op
+from tests.codegen.networks import Builder, every_format, every_op
 from tests.codegen.unity import family_of, first_difference
 
 TARGETS = ("x86-avx512vnni", "x86-avx2")
@@ -35,6 +35,12 @@ slow = settings(
 def target(request: pytest.FixtureRequest) -> str:
     family_of(request.param)
     return str(request.param)
+
+
+def test_vector_number_formats_equal_reference(target: str, tmp_path: Path) -> None:
+    """Layers whose weights are no integers keep the loops of their mapping."""
+    net = every_format(5)
+    assert first_difference(net.network(), net.codes(), family_of(target), tmp_path) is None
 
 
 @st.composite

@@ -74,6 +74,8 @@ def choose_printer(layer: VectorLayer) -> Printer | None:
     integer, spec = layer.integer, layer.integer.layer
     narrow = integer.output.bits <= 8
     match spec.op:
+        case Op.CONV | Op.DENSE if integer.weight_format is not None:
+            return None  # unpacked through a table
         case Op.CONV | Op.DENSE if fits_depthwise(integer):
             return print_depthwise
         case Op.CONV | Op.DENSE if spec.bounds.G == 1 or spec.bounds.K >= _LEAST_GROUP:

@@ -26,6 +26,8 @@ class KernelFamily:
             pixels x vectors, the vectors of weights and one input must fit the registers.
         depthwise_bytes: widths of the vectors of depthwise blocks, widest first.
         depthwise_pixels: pixels of a depthwise block.
+        widens: whether 8-bit weights are widened to 16 bits before they are used often, where the
+            instructions for bytes saturate.
         panel_bytes: weights up to this size stay in the first-level cache: the loop over blocks of
             output channels runs inside that over pixels.
         strip_bytes: size of the padded piece of the input that a convolution works on at a time.
@@ -38,6 +40,7 @@ class KernelFamily:
     pixels: tuple[int, ...]
     depthwise_bytes: tuple[int, ...]
     depthwise_pixels: int
+    widens: bool
     panel_bytes: int
     strip_bytes: int
 

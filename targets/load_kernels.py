@@ -48,6 +48,7 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         pixels=spec.pixels,
         depthwise_bytes=spec.depthwise_bytes,
         depthwise_pixels=spec.depthwise_pixels,
+        widens=spec.widens,
         panel_bytes=spec.panel_bytes,
         strip_bytes=spec.strip_bytes,
     )

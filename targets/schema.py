@@ -236,6 +236,7 @@ class KernelsSpec(_Model):
     pixels: Annotated[tuple[_Pixels, ...], Field(min_length=1, max_length=4)]
     depthwise_bytes: Annotated[tuple[_Vector, ...], Field(min_length=1, max_length=3)]
     depthwise_pixels: Annotated[int, Field(ge=1, le=4)]
+    widens: bool = False
     panel_bytes: _Count = 16384
     strip_bytes: _Count = 16384
 

@@ -67,11 +67,13 @@
     }                                                                                              \
     QMC_INLINE qmc_weights_##BYTES qmc_load_weights_##BYTES(const int8_t *place, const int form)   \
     {                                                                                              \
-        VECTOR w = qmc_load_##BYTES(place);                                                        \
-        qmc_weights_##BYTES weights = {w, w};                                                      \
-        if (!(form & QMC_SHORT)) {                                                                 \
-            weights.even = PREFIX##_srai_epi16(PREFIX##_slli_epi16(w, 8), 8);                      \
-            weights.odd = PREFIX##_srai_epi16(w, 8);                                               \
+        qmc_weights_##BYTES weights;                                                               \
+        weights.even = weights.odd = qmc_load_##BYTES(place);                                      \
+        if (form & QMC_WIDE) {                                                                     \
+            weights.odd = qmc_load_##BYTES(place + BYTES);                                         \
+        } else if (!(form & QMC_SHORT)) {                                                          \
+            weights.even = PREFIX##_srai_epi16(PREFIX##_slli_epi16(weights.odd, 8), 8);            \
+            weights.odd = PREFIX##_srai_epi16(weights.odd, 8);                                     \
         }                                                                                          \
         return weights;                                                                            \
     }                                                                                              \
@@ -120,6 +122,24 @@
 QMC_OPERATIONS(__m256i, __m256, 32, _mm256, 256)
 QMC_OPERATIONS(__m128i, __m128, 16, _mm, 128)
 #undef QMC_OPERATIONS
+
+/* Bytes to 16-bit numbers: even and odd bytes of vectors of width bytes, as QMC_WIDE wants them. */
+QMC_INLINE void qmc_widen(int8_t *restrict out, const int8_t *restrict in, const int count,
+                          const int width)
+{
+    QMC_ROLLED
+    for (int i = 0; i < count; i += width) {
+        if (width == 32) {
+            qmc_weights_32 w = qmc_load_weights_32(in + i, 0);
+            qmc_save_32(out + 2 * i, w.even);
+            qmc_save_32(out + 2 * i + 32, w.odd);
+        } else {
+            qmc_weights_16 w = qmc_load_weights_16(in + i, 0);
+            qmc_save_16(out + 2 * i, w.even);
+            qmc_save_16(out + 2 * i + 16, w.odd);
+        }
+    }
+}
 
 /* The first count bytes. */
 QMC_INLINE void qmc_store_16(uint8_t *out, __m128i v, const int count)

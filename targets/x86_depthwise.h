@@ -25,10 +25,10 @@ QMC_INLINE void NAME(qmc_depthwise)(const int px, const int height, const int wi
                                     uint8_t *out, const ptrdiff_t out_step, int32_t *raw,
                                     const int count, const int form, const int low, const int high)
 {
-    const int lanes = VECTOR_BYTES / 4;
+    const int lanes = VECTOR_BYTES / 4, bytes = form & QMC_WIDE ? 2 * VECTOR_BYTES : VECTOR_BYTES;
     const NAME(qmc_vector) zero = NAME(qmc_zero)();
     NAME(qmc_vector) a, b, c, d, q0, q1, q2, q3;
-    NAME(qmc_inputs) x0, x1, x2, x3;
+    NAME(qmc_inputs) x;
     QMC_FORGET(requant.start);
     q0 = NAME(qmc_load)(requant.start);
     q1 = NAME(qmc_load)(requant.start + lanes);
@@ -44,38 +44,32 @@ QMC_INLINE void NAME(qmc_depthwise)(const int px, const int height, const int wi
          : NAME(qmc_load)(checked && (left + j < 0 || left + j >= columns)                     \
                               ? pad + first                                                    \
                               : row[4 * g + r] + (ptrdiff_t)(left + j) * step + first))
-#define QMC_DOT(sum, x, w) NAME(qmc_dot)(sum, x, NAME(qmc_load_weights)(w, form), form)
-#define QMC_PIXEL(i, g, j)                                                                 \
+#define QMC_PIXEL(i, g, j, q)                                                              \
     if (px > i && j >= i * stride && (j - i * stride) % dilation == 0 &&                   \
         (j - i * stride) / dilation < width) {                                             \
         const int8_t *w =                                                                  \
-            weights + (g * width + (j - i * stride) / dilation) * 4 * VECTOR_BYTES;        \
-        s##i##0 = QMC_DOT(s##i##0, x0, w);                                                 \
-        s##i##1 = QMC_DOT(s##i##1, x1, w + VECTOR_BYTES);                                  \
-        s##i##2 = QMC_DOT(s##i##2, x2, w + 2 * VECTOR_BYTES);                              \
-        s##i##3 = QMC_DOT(s##i##3, x3, w + 3 * VECTOR_BYTES);                              \
+            weights + ((g * width + (j - i * stride) / dilation) * 4 + q) * bytes;         \
+        s##i##q = NAME(qmc_dot)(s##i##q, x, NAME(qmc_load_weights)(w, form), form);        \
     }
+#define QMC_QUAD(g, j, q, operation, rows01, rows23)                      \
+    x = NAME(qmc_inputs_of)(NAME(operation)(rows01, rows23), form);       \
+    QMC_PIXELS(QMC_PIXEL, g, j, q)
 #define QMC_COLUMN(g, j)                                                            \
     if (height > 4 * g && j < (px - 1) * stride + (width - 1) * dilation + 1) {     \
         a = QMC_AT(g, j, 0);                                                        \
         b = QMC_AT(g, j, 1);                                                        \
         c = QMC_AT(g, j, 2);                                                        \
         d = QMC_AT(g, j, 3);                                                        \
-        q0 = NAME(qmc_low8)(a, b);                                                  \
-        q2 = NAME(qmc_high8)(a, b);                                                 \
-        a = NAME(qmc_low8)(c, d);                                                   \
-        b = NAME(qmc_high8)(c, d);                                                  \
-        x0 = NAME(qmc_inputs_of)(NAME(qmc_low16)(q0, a), form);                     \
-        x1 = NAME(qmc_inputs_of)(NAME(qmc_high16)(q0, a), form);                    \
-        x2 = NAME(qmc_inputs_of)(NAME(qmc_low16)(q2, b), form);                     \
-        x3 = NAME(qmc_inputs_of)(NAME(qmc_high16)(q2, b), form);                    \
-        QMC_PIXELS(QMC_PIXEL, g, j)                                                 \
+        QMC_QUAD(g, j, 0, qmc_low16, NAME(qmc_low8)(a, b), NAME(qmc_low8)(c, d))    \
+        QMC_QUAD(g, j, 1, qmc_high16, NAME(qmc_low8)(a, b), NAME(qmc_low8)(c, d))   \
+        QMC_QUAD(g, j, 2, qmc_low16, NAME(qmc_high8)(a, b), NAME(qmc_high8)(c, d))  \
+        QMC_QUAD(g, j, 3, qmc_high16, NAME(qmc_high8)(a, b), NAME(qmc_high8)(c, d)) \
     }
     QMC_COLUMNS(QMC_COLUMN, 0)
     QMC_COLUMNS(QMC_COLUMN, 1)
 #undef QMC_COLUMN
+#undef QMC_QUAD
 #undef QMC_PIXEL
-#undef QMC_DOT
 #undef QMC_AT
 #define QMC_SCALED(i, q)                                                                        \
     NAME(qmc_scaled)(s##i##q, NAME(qmc_load_floats)(requant.scale + q * lanes),                 \

@@ -42,7 +42,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
                            int32_t *raw, const int count, const int form, const int low,
                            const int high)
 {
-    const int lanes = VECTOR_BYTES / 4;
+    const int lanes = VECTOR_BYTES / 4, bytes = form & QMC_WIDE ? 2 * VECTOR_BYTES : VECTOR_BYTES;
     NAME(qmc_floats) scale[4], offset[4];
     NAME(qmc_vector) b0, b1, b2, b3;
     QMC_FORGET(requant.start);
@@ -63,9 +63,9 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
                 const int8_t *w = weights;
                 NAME(qmc_weights) w0, w1, w2, w3;
                 w0 = NAME(qmc_load_weights)(w, form);
-                w1 = nr > 1 ? NAME(qmc_load_weights)(w + VECTOR_BYTES, form) : w0;
-                w2 = nr > 2 ? NAME(qmc_load_weights)(w + 2 * VECTOR_BYTES, form) : w0;
-                w3 = nr > 3 ? NAME(qmc_load_weights)(w + 3 * VECTOR_BYTES, form) : w0;
+                w1 = nr > 1 ? NAME(qmc_load_weights)(w + bytes, form) : w0;
+                w2 = nr > 2 ? NAME(qmc_load_weights)(w + 2 * bytes, form) : w0;
+                w3 = nr > 3 ? NAME(qmc_load_weights)(w + 3 * bytes, form) : w0;
 /* The empty statement keeps a sum in its register; gcc 12 spills it otherwise. */
 #define QMC_DOT(sum, x, w)                \
     sum = NAME(qmc_dot)(sum, x, w, form); \
@@ -87,7 +87,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
                 QMC_PIXELS(QMC_PIXEL)
 #undef QMC_PIXEL
 #undef QMC_DOT
-                weights += nr * VECTOR_BYTES;
+                weights += nr * bytes;
                 a += 4;
             }
         }

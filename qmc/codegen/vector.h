@@ -26,6 +26,7 @@
 #define QMC_SATURATE 2 /* results may leave 16 bits: clamp them before they are narrowed */
 #define QMC_RAW 4      /* no float form is exact: sums are stored as they are */
 #define QMC_SHORT 8    /* the sum of any two products fits 16 bits */
+#define QMC_WIDE 16    /* weights are 16-bit numbers: the even bytes of a vector, then its odd ones */
 
 /* Constants of a block of output channels, in the order of its vectors. */
 struct qmc_requant {

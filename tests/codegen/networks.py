@@ -104,10 +104,9 @@ class Builder:
         layer = Layer(name, op, sources, f"{name}:out", bounds, **fields)  # type: ignore[arg-type]
         return layer, (1, channels, *shape[2:])
 
-    def add(self, a: str, b: str, bits: int = 8) -> str:
+    def add(self, a: str, b: str, bits: int = 8, shift: int = 26) -> str:
         layer, shape = self._channelwise(Op.ADD, (a, b), self.tensors[a].channels)
         common = self._add(layer, shape, bits)
-        shift = 26
         rescales = tuple(
             Rescale(
                 int(self.rng.uniform(0.4, 0.7) * common["output"].high / q.high * (1 << shift)),

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qmc.arithmetic import Rounding
-from qmc.codegen import emit
+from qmc.codegen import emit, make_program
 from qmc.codegen.build import compile_folder, run_codes, write_files
 from qmc.layer import Op
 from qmc.reference import run_network
@@ -24,7 +24,7 @@ TARGETS = ("x86-avx512vnni", "x86-avx2")
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 24, 31, 32, 40, 47, 48, 63, 64, 65, 80, 100)
 
 slow = settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -104,6 +104,8 @@ def test_every_op_equals_the_reference(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_every_pair_of_widths_equals_the_reference(target: str, tmp_path: Path, bits: int) -> None:
     """One chain for each width of the activations, with all widths of weights in it."""
+    if target != TARGETS[0] and bits % 4:
+        pytest.skip("the packing is the same for all units; 4 and 8 bits stand for the others")
     net = Builder((1, 37, 5, 7), bits, seed=bits)
     at = net.input
     for weight_bits in range(1, 9):
@@ -113,17 +115,32 @@ def test_every_pair_of_widths_equals_the_reference(target: str, tmp_path: Path, 
     assert first_difference(net.network(), net.codes(), family_of(target), tmp_path) is None
 
 
-@pytest.mark.parametrize("channels", [3, 32, 64, 90])
+@pytest.mark.parametrize("channels", [3, 32, 90])
 def test_other_layers_equal_the_reference(target: str, tmp_path: Path, channels: int) -> None:
     net = Builder((1, channels, 9, 6), 8, seed=channels)
     a = net.conv(net.input, channels)
-    b = net.add(net.input, a)
+    b = net.add(net.input, a, shift=24)
     c = net.pool(b, Op.MAX_POOL, (3, 2), (2, 1), (1, 0, 1, 1))
     d = net.pool(b, Op.AVERAGE_POOL, (3, 2), (2, 1), (1, 0, 1, 1))
     e = net.lookup(net.concat((c, d)))
     f = net.pool(e, Op.AVERAGE_POOL, net.tensors[e].shape[2:])
     net.dense(net.reshape(f, (1, 2 * channels)), 11, (8, 16))
     assert first_difference(net.network(), net.codes(), family_of(target), tmp_path) is None
+
+
+def test_common_layers_have_a_vector_form(target: str) -> None:
+    """What falls back to plain loops is known: nothing here may silently do so."""
+    family = family_of(target)
+    net = every_op()
+    a = net.conv(net.input, 5)
+    net.add(net.input, a, bits=5, shift=24)
+    plain = [
+        kernel.integer.layer
+        for kernel in make_program(net.network(), {}, family).kernels
+        if family.header not in kernel.text
+    ]
+    assert {layer.op for layer in plain} == {Op.ADD, Op.MUL, Op.RESHAPE, Op.SOFTMAX}
+    assert sum(layer.op is Op.ADD for layer in plain) == 1  # its factors exceed 24 bits
 
 
 def test_layers_on_the_callers_buffers_read_nothing_beyond(target: str, tmp_path: Path) -> None:
@@ -136,8 +153,8 @@ def test_layers_on_the_callers_buffers_read_nothing_beyond(target: str, tmp_path
             assert first_difference(net.network(), net.codes(), family_of(target), folder) is None
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_sanitizers_find_nothing(target: str, tmp_path: Path, compiler: str) -> None:
+def test_sanitizers_find_nothing(target: str, tmp_path: Path) -> None:
+    compiler = "gcc" if target == TARGETS[0] else "clang"
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     net = every_op(3)
     network, codes = net.network(), net.codes(2)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qmc.codegen.constants import Constant
 from qmc.codegen.input_tile import image_size
 from qmc.codegen.vector.blocks import block_count, block_start
-from qmc.codegen.vector.matrix import requant_constants
+from qmc.codegen.vector.matrix import print_unpack, requant_constants
 from qmc.codegen.vector.order import depthwise_order
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
 from qmc.codegen.vector.sources import (
@@ -76,7 +76,7 @@ def print_depthwise(layer: VectorLayer) -> tuple[Constant, ...]:
     place = read_bytes(layer, 0, "input", over_reads)
     is_raw = requant.form is Form.RAW
     target = "output" if is_raw else open_result(layer)
-    _print_preparation(layer, is_raw)
+    _print_preparation(layer, requant)
     with writer.loop("p", spec.bounds.P):
         _print_rows(layer, place)
         at = 0
@@ -98,7 +98,12 @@ def _block_codes(rows: int, columns: int, width: int) -> int:
     return -(-rows // 4) * 4 * columns * width
 
 
-def _print_preparation(layer: VectorLayer, is_raw: bool) -> None:
+def _is_wide(layer: VectorLayer, requant: VectorRequant) -> bool:
+    return layer.family.widens and not requant.is_short
+
+
+def _print_preparation(layer: VectorLayer, requant: VectorRequant) -> None:
+    is_raw = requant.form is Form.RAW
     integer, writer, spec = layer.integer, layer.writer, layer.integer.layer
     bits, channels = integer.weight_bits, layer.source().channels
     _, width = image_size(layer.source())
@@ -111,22 +116,22 @@ def _print_preparation(layer: VectorLayer, is_raw: bool) -> None:
         if integer.output.bits < 8:
             size = layer.result.pixels * row_bytes(channels, integer.output.bits)
             writer.line(f"memset(output, 0, {size});")
-    if bits == 8:
+    is_wide = _is_wide(layer, requant)
+    if bits == 8 and not is_wide:
         writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
         return
+    factor = 2 if is_wide else 1
     codes = sum(
         _block_codes(spec.bounds.R, spec.bounds.S, width) * repeat
         for width, _, _, repeat in _channel_blocks(layer)
     )
-    layer.scratch.add("w", "int8_t", codes)
+    layer.scratch.add("w", "int8_t", codes * factor)
     at = 0
     for width, _, _, repeat in _channel_blocks(layer):
         size = _block_codes(spec.bounds.R, spec.bounds.S, width)
         with writer.loop("n", repeat):
-            writer.line(
-                f"qmc_unpack_planes(w + {at} + n*{size}, "
-                f"{layer.prefix}_weights + ({at} + n*{size})/8*{bits}, {size}, {bits});"
-            )
+            place = f"({at} + n*{size})"
+            print_unpack(layer, f"w + {place}*{factor}", place, size, width if is_wide else 0)
         at += size * repeat
 
 
@@ -195,14 +200,15 @@ def _print_call(
     is_raw = requant.form is Form.RAW
     step = row_bytes(channels, layer.integer.output.bits) if is_raw else channels
     codes = _block_codes(spec.bounds.R, spec.bounds.S, width)
+    is_wide = _is_wide(layer, requant)
     layer.writer.lines(
         f"qmc_depthwise_{width}({_pixels(layer)}, {spec.bounds.R}, {spec.bounds.S}, "
         f"{spec.strides[1]}, {spec.dilations[1]}, {int(checked)},\n"
         f"    row, {first} + n*{width}, left, {columns}, {'margin' if checked else 'row[0]'}, "
-        f"{channels}, w + {at} + n*{codes},\n"
+        f"{channels}, w + ({at} + n*{codes}){'*2' if is_wide else ''},\n"
         f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first} + n*{width}),\n"
         f"    {target} + (p*{spec.bounds.Q} + q)*{step} + {first} + n*{width}, {step}, "
-        f"{'sums' if is_raw else '0'}, {count}, {requant.flags}, {layer.clip});"
+        f"{'sums' if is_raw else '0'}, {count}, {requant.flags(is_wide)}, {layer.clip});"
     )
 
 

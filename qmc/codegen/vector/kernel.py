@@ -73,6 +73,8 @@ def choose_printer(layer: VectorLayer) -> Printer | None:
     """The printer of a layer's form."""
     integer, spec = layer.integer, layer.integer.layer
     narrow = integer.output.bits <= 8
+    if integer.weight_format is not None:
+        return None
     match spec.op:
         case Op.CONV | Op.DENSE if integer.weight_format is not None:
             return None  # unpacked through a table

@@ -45,6 +45,10 @@ from qmc.packing import row_bytes
 
 #: Convolutions with more weights than this work on the whole image, so that each is read once.
 _MANY_WEIGHTS = 128 << 10
+#: Pixels from which on it pays to widen weights beforehand.
+_WIDE_PIXELS = 16
+#: Widened panels above this many bytes leave the first-level cache: blocks get fewer channels.
+_WIDE_PANEL = 24 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,9 @@ class MatrixPlan:
         panel_bytes: packed weights of one block, by entry of ``blocks``.
         requant: constants.
         pixels_outside: whether the loops over pixels run outside those over channels.
-        unpack: nothing at 8 bits; else whether "all" panels are unpacked before, or "each" in turn.
+        unpack: which panels go through scratch memory to be unpacked or widened: none (""), "all"
+            before anything else, or "each" in its turn.
+        is_wide: whether weights are widened.
     """
 
     geometry: Geometry
@@ -144,6 +150,12 @@ class MatrixPlan:
     requant: VectorRequant
     pixels_outside: bool
     unpack: str
+    is_wide: bool
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that a code takes in scratch memory."""
+        return 2 if self.is_wide else 1
 
 
 def plan_matrix(layer: VectorLayer) -> MatrixPlan:
@@ -151,19 +163,26 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     integer, family = layer.integer, layer.family
     bounds = integer.layer.bounds
     geometry = plan_geometry(integer, *image_size(layer.source()), family.strip_bytes)
-    blocks = channel_blocks(bounds.K, family.lanes, len(family.pixels))
+    requant = vector_requant(integer)
+    pixels = geometry.lines * geometry.pixels
+    is_wide = family.widens and not requant.is_short and pixels >= _WIDE_PIXELS
     run = geometry.rows * geometry.taps * geometry.quads * family.vector_bytes
+    most = len(family.pixels)
+    if is_wide and 2 * run * most > _WIDE_PANEL:
+        most = min(2, most)
+    blocks = channel_blocks(bounds.K, family.lanes, most)
     codes = tuple(run * block.vectors for block in blocks)
     group = sum(size * block.repeat for size, block in zip(codes, blocks, strict=True))
-    is_small = group * bounds.G <= family.panel_bytes
-    unpack = "" if integer.weight_bits == 8 else "all" if is_small else "each"
+    is_small = group * bounds.G * (2 if is_wide else 1) <= family.panel_bytes
+    is_ready = integer.weight_bits == 8 and not is_wide
     return MatrixPlan(
         geometry,
         blocks,
         codes,
-        vector_requant(integer),
-        pixels_outside=is_small and geometry.lines * geometry.pixels > 1,
-        unpack=unpack,
+        requant,
+        pixels_outside=is_small and pixels > 1,
+        unpack="" if is_ready else "all" if is_small else "each",
+        is_wide=is_wide,
     )
 
 
@@ -197,7 +216,8 @@ def _print_source(layer: VectorLayer, plan: MatrixPlan) -> str:
 def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
     """Scratch arrays of weights and sums, and what is done once."""
     integer, writer = layer.integer, layer.writer
-    bits, groups = integer.weight_bits, integer.layer.bounds.G
+    groups = integer.layer.bounds.G
+    wide = layer.family.vector_bytes if plan.is_wide else 0
     if plan.requant.form is Form.RAW:
         block = max(block.vectors * _mr(layer, plan, block) for block in plan.blocks)
         layer.scratch.add("sums", "int32_t", block * layer.family.lanes)
@@ -208,14 +228,23 @@ def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
         writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
         return
     codes = _group_codes(plan) * groups if plan.unpack == "all" else max(plan.panel_codes)
-    layer.scratch.add("w", "int8_t", codes)
+    layer.scratch.add("w", "int8_t", codes * plan.scratch_bytes)
     if plan.unpack == "all":
         for at, size, repeat in _panels(plan, groups):
             with writer.loop("n", repeat):
-                writer.line(
-                    f"qmc_unpack_planes(w + {at} + n*{size}, "
-                    f"{layer.prefix}_weights + ({at} + n*{size})/8*{bits}, {size}, {bits});"
-                )
+                place = f"({at} + n*{size})"
+                print_unpack(layer, f"w + {place}*{plan.scratch_bytes}", place, size, wide)
+
+
+def print_unpack(layer: VectorLayer, target: str, place: str, codes: int, wide: int) -> None:
+    """Unpack the panel that begins at code ``place``, or widen its vectors of ``wide`` bytes."""
+    bits, source = layer.integer.weight_bits, f"{layer.prefix}_weights"
+    if wide:
+        layer.writer.line(f"qmc_widen({target}, {source} + {place}, {codes}, {wide});")
+    else:
+        layer.writer.line(
+            f"qmc_unpack_planes({target}, {source} + {place}/8*{bits}, {codes}, {bits});"
+        )
 
 
 def _panels(plan: MatrixPlan, groups: int) -> list[tuple[int, int, int]]:
@@ -250,6 +279,7 @@ def _open_strips(stack: ExitStack, layer: VectorLayer, plan: MatrixPlan, place: 
 
 def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
     writer, groups = layer.writer, layer.integer.layer.bounds.G
+    wide = layer.family.vector_bytes if plan.is_wide else 0
     if plan.pixels_outside:
         size = min(_mr(layer, plan, block) for block in plan.blocks)
         with ExitStack() as stack:
@@ -262,11 +292,8 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
         size = _mr(layer, plan, block)
         with writer.loop("n", block.repeat), ExitStack() as stack:
             if plan.unpack == "each":
-                codes, bits = plan.panel_codes[entry], layer.integer.weight_bits
-                writer.line(
-                    f"qmc_unpack_planes(w, {layer.prefix}_weights + "
-                    f"({_panel(plan, entry, groups)})/8*{bits}, {codes}, {bits});"
-                )
+                place = f"({_panel(plan, entry, groups)})"
+                print_unpack(layer, "w", place, plan.panel_codes[entry], wide)
             _open_pixels(stack, layer, plan, size)
             _print_block(layer, plan, entry, size, target)
 
@@ -317,14 +344,17 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
     channel = _place(bounds.G, bounds.K, vectors * lanes, block.first)
     step = row_bytes(bounds.G * bounds.K, integer.output.bits) if is_raw else bounds.G * bounds.K
     pixel = f"{target} + ({line}*{geometry.pixels} + q)*{step}"
-    weights = "w" if plan.unpack == "each" else f"w + {_panel(plan, entry, bounds.G)}"
+    weights = "w"
+    if plan.unpack != "each":
+        factor = f"*{plan.scratch_bytes}" if plan.is_wide else ""
+        weights = f"w + ({_panel(plan, entry, bounds.G)}){factor}"
     layer.writer.lines(
         f"qmc_matrix({size}, {vectors}, {geometry.rows}, {geometry.row_step}, {geometry.taps}, "
         f"{geometry.tap_step}, {geometry.quads},\n"
         f"    {source} + {place}, {geometry.pixel_step}, {weights},\n"
         f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first}),\n"
         f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
-        f"{plan.requant.flags}, {layer.clip});"
+        f"{plan.requant.flags(plan.is_wide)}, {layer.clip});"
     )
     if is_raw:
         assert integer.requant is not None

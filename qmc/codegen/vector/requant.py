@@ -43,7 +43,7 @@ class VectorRequant:
 
     Attributes:
         form: of the whole layer.
-        is_short: whether the sum of any two products fits 16 bits, by their widths alone.
+        is_short: whether the sum of any two products fits 16 bits, by the largest weight.
         start: (channels,) int32, where sums begin.
         scale: (channels,) float32, m / 2^s.
         offset: (channels,) float32.
@@ -55,10 +55,10 @@ class VectorRequant:
     scale: NDArray[np.float32]
     offset: NDArray[np.float32]
 
-    @property
-    def flags(self) -> str:
-        """The form as a C argument."""
-        return f"{self.form} | QMC_SHORT" if self.is_short else self.form.value
+    def flags(self, is_wide: bool) -> str:
+        """The form as a C argument; ``is_wide`` where the kernel finds its weights widened."""
+        words = [self.form.value, "QMC_SHORT" * self.is_short, "QMC_WIDE" * is_wide]
+        return " | ".join(word for word in words if word)
 
 
 def vector_requant(integer: IntegerLayer) -> VectorRequant:
@@ -70,11 +70,13 @@ def vector_requant(integer: IntegerLayer) -> VectorRequant:
     exact = form is not Form.RAW
     scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
     offset = AFFINE_CENTRE + requant.offset.astype(np.int64)
-    assert integer.weight_bits is not None
-    largest = integer.inputs[0].high << (integer.weight_bits - 1)
+    assert integer.weights is not None
+    most = 2 * integer.inputs[0].high
+    is_short = most * int(integer.weights.max()) < 1 << 15
+    is_short &= most * int(integer.weights.min()) >= -(1 << 15)
     return VectorRequant(
         form,
-        2 * largest <= 1 << 15,
+        is_short,
         (requant.start.astype(np.int64) + lift).astype(np.int32),
         np.where(exact, scale, 0).astype(np.float32),
         np.where(exact, offset, 0).astype(np.float32),

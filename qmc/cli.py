@@ -397,11 +397,16 @@ def verify(build: BuildArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command("report")
-def report_command(build: BuildArgument, as_json: JsonOption = False) -> None:
-    """Print the report of a build again."""
-    from qmc.plan import load_report
+def report_command(
+    build: Annotated[Path, typer.Argument(help="Folder made by qmc compile or qmc explore.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write report.html, one page that needs nothing else; print the report of a build."""
+    from qmc.html.command import print_page, write_report
 
-    _show(load_report(build), as_json, _print_build)
+    data, page = write_report(build)
+    print_page(page, Console(stderr=True))
+    _show(data, as_json, _print_front_or_build)
 
 
 class _TargetsGroup(TyperGroup):
@@ -488,6 +493,11 @@ def _print_build(data: dict[str, Any], console: Console) -> None:
     from qmc.console import print_build
 
     print_build(data, console)
+
+
+def _print_front_or_build(data: dict[str, Any], console: Console) -> None:
+    if "points" not in data:
+        _print_build(data, console)
 
 
 def _print_layer(data: dict[str, Any], console: Console) -> None:

@@ -183,6 +183,7 @@ def _memory_entry(level: MemoryLevel) -> Json:
         "instances": level.instances,
         "size_bytes": level.size_bytes,
         "word_bits": level.word_bits,
+        "fanout": [level.fanout_x, level.fanout_y],
         "read_bytes_per_cycle": _bytes_per_cycle(level, level.read_bandwidth),
         "write_bytes_per_cycle": _bytes_per_cycle(level, level.write_bandwidth),
     }

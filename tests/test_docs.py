@@ -12,7 +12,8 @@ from qmc.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
-CODE = ("qmc", "qmc/codegen", "qmc/codegen/vector", "passes", "targets", "cost_models")
+FOLDERS = ("qmc", "qmc/codegen", "qmc/codegen/vector", "qmc/html")
+CODE = (*FOLDERS, "passes", "targets", "cost_models")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -40,6 +41,7 @@ def test_command_page_names_every_flag_of_compile() -> None:
 def test_architecture_page_names_every_source_file() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     files = [file for folder in CODE for file in sorted((ROOT / folder).glob("*.*"))]
-    sources = [file for file in files if file.suffix in {".py", ".yaml", ".h", ".in"}]
+    kinds = {".py", ".yaml", ".h", ".in", ".html", ".css", ".js"}
+    sources = [file for file in files if file.suffix in kinds]
     missing = [file.name for file in sources if file.name not in page and file.stem != "__init__"]
     assert not missing, "give each a line in docs/architecture.md"

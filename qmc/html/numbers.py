@@ -32,7 +32,7 @@ def digits(value: float) -> str:
     for limit, places in ((99.95, 0), (9.995, 1), (0.9995, 2), (0.09995, 3), (0.009995, 4)):
         if size >= limit:
             return f"{value:.{places}f}"
-    return f"{value:.2g}"
+    return f"{value:.3g}"
 
 
 def amount(value: float, unit: str = "") -> str:

@@ -16,9 +16,11 @@ from qmc.passes.data_movement import RESHAPES, TRANSPOSE
 from qmc.passes.relax_expr import Array, constant, node_index, number, op_name
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
-_BITS = {"uint8": 8, "int8": 8}
+_BITS = {"uint8": 8, "int8": 8, "uint16": 16}
 #: Arithmetic with a constant, which becomes part of a convolution.
 _FOLDED = frozenset({"relax.multiply", "relax.divide", "relax.subtract"})
+#: Operators that the importer spells as arithmetic, which is recognized later.
+_FUNCTIONS = frozenset({"HardSigmoid", "HardSwish", "Elu", "Gelu", "LeakyRelu"})
 #: Layers that take a clamp.
 _CLAMPED = frozenset({"relax.nn.conv2d", "relax.nn.conv1d", "relax.matmul", "relax.add"})
 
@@ -36,8 +38,9 @@ class AbsorbQuantization:
     ONNX node index. The clamp is what saturation does to a real number: exporters drop a ReLU where
     the range begins at zero. It is left out where no layer could take it, there the values lie in
     the range already.
-    Requires: scalar int8 or uint8 parameters. Ensures: no such pair is left; the values are those
-    of the original up to rounding. ``dequantize`` of constants (weights) stays.
+    Requires: scalar parameters, of int8, uint8, or uint16 with widths in ``qmc.activation_bits``.
+    Ensures: no such pair is left; the values are those of the original up to rounding.
+    ``dequantize`` of constants (weights) stays.
     Does not fire when: scales differ between the two, or are per channel.
     Source: ONNX operators QuantizeLinear and DequantizeLinear, version 13.
     """
@@ -45,7 +48,11 @@ class AbsorbQuantization:
     def transform_module(self, module: Any, context: Any) -> Any:
         """Apply the pass; called by TVM."""
         table: dict[str, str] = {}
-        updated = rewrite_main(module, lambda function: _Rewriter(function, table))
+        widths = dict((module.attrs or {}).get("qmc.activation_bits", {}))
+        bits = {str(index): int(width) for index, width in widths.items()}
+        nodes = (module.attrs or {}).get("qmc.nodes", [])
+        functions = {index for index, node in enumerate(nodes) if str(node[2]) in _FUNCTIONS}
+        updated = rewrite_main(module, lambda function: _Rewriter(function, table, bits, functions))
         return updated.with_attr("qmc.given_ranges", table) if table else updated
 
 
@@ -57,9 +64,13 @@ def range_key(variable_name: str) -> str:
 
 @mutator
 class _Rewriter(CallRewriter):
-    def __init__(self, function: Any, table: dict[str, str]) -> None:
+    def __init__(
+        self, function: Any, table: dict[str, str], bits: dict[str, int], functions: set[int]
+    ) -> None:
         super().__init__(function)
         self._table = table
+        self._bits = bits
+        self._functions = functions
 
     def rewrite(self, call: Any, original: Any) -> Any | None:
         if op_name(call) != "relax.dequantize":
@@ -67,8 +78,9 @@ class _Rewriter(CallRewriter):
         quantized = self.value(call.args[0])
         if op_name(quantized) != "relax.quantize":
             return None
-        entry = _entry(quantized)
-        if entry is None or entry != _entry(call, str(quantized.ty.dtype)):
+        width = self._bits.get(range_key(self.variable.name))
+        entry = _entry(quantized, width)
+        if entry is None or entry != _entry(call, width, str(quantized.ty.dtype)):
             return None
         bits, scale, zero_point = entry
         data = quantized.args[0]
@@ -91,6 +103,8 @@ class _Rewriter(CallRewriter):
 
     def _takes_clamp(self, data: Any) -> bool:
         """Whether ``data`` is the output of a layer that takes a clamp, now or after folding."""
+        if node_index(data.name) in self._functions:
+            return False
         value = self.value(data)
         if clamp_limits(value) is not None:
             value = self.value(value.args[0])
@@ -107,11 +121,11 @@ def _round_trip(values: Array, bits: int, scale: float, zero_point: int) -> Arra
     return np.asarray((codes - zero_point) * scale, dtype=np.float32)
 
 
-def _entry(call: Any, dtype: str = "") -> tuple[int, float, int] | None:
+def _entry(call: Any, width: int | None, dtype: str = "") -> tuple[int, float, int] | None:
     """(bits, scale, zero point of the unsigned code) of a quantize or dequantize call."""
     dtype = dtype or str(call.ty.dtype)
     scale, zero = number(call.args[1]), number(call.args[2])
     if dtype not in _BITS or scale is None or zero is None or not scale > 0:
         return None
     shift = 1 << (_BITS[dtype] - 1) if dtype.startswith("int") else 0
-    return _BITS[dtype], scale, int(zero) + shift
+    return width or _BITS[dtype], scale, int(zero) + shift

@@ -138,7 +138,7 @@ def _no_layer(extraction: _Extraction, variable: Any, value: Any) -> Unsupported
     return UnsupportedOpError(extraction.path, node, operator, rule)
 
 
-_QUANTIZATION = "allowed: int8 or uint8, one scale per tensor, in pairs of equal parameters"
+_QUANTIZATION = "allowed: one scale per tensor, in pairs of equal parameters"
 #: What is allowed, for the operators that are taken in some uses only.
 _ALLOWED = {
     "relax.quantize": _QUANTIZATION,

@@ -15,7 +15,7 @@ from qmc.errors import DataError
 from qmc.format_rounding import format_scales
 from qmc.formats import number_format
 from qmc.layer import Layer
-from qmc.network import Network
+from qmc.network import GivenWeights, Network
 from qmc.observe import Inputs, Observed, observe
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Calibration
@@ -97,7 +97,8 @@ def _weight_scheme(
     bits = widths.weight_bits(layer.name)
     given = parameters.given
     if given is not None and given.bits <= bits:
-        return WeightScheme(given.bits, tuple(given.scales.tolist())), 0
+        bias = _given_bias(given, tensors[layer.inputs[0]])
+        return WeightScheme(given.bits, tuple(given.scales.tolist()), bias), 0
     form = widths.weight_format(layer.name)
     if form is None:
         scales = least_error_scales(parameters.weights, bits)
@@ -108,6 +109,15 @@ def _weight_scheme(
     legal[legal == 0.0] = 1.0  # no weights, no bias: any scale will do
     raised = int(np.count_nonzero((scales > 0.0) & (scales < floors)))
     return WeightScheme(bits, tuple(legal.tolist()), format=form), raised
+
+
+def _given_bias(given: GivenWeights, source: QuantParams) -> tuple[float, ...] | None:
+    """A bias that came as integers; its scale is meant to be that of the accumulator."""
+    if given.bias is None:
+        return None
+    steps, stated = source.scale * given.scales, given.bias.scales
+    is_meant = np.abs(steps - stated) <= stated * 2.0**-20
+    return tuple((given.bias.codes * np.where(is_meant, steps, stated)).tolist())
 
 
 def _raised_note(raised: Mapping[str, int]) -> str:

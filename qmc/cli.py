@@ -147,6 +147,9 @@ def compile_command(
         WeightRounding, typer.Option(help="nearest, fitted to outputs, or by width.")
     ] = WeightRounding.AUTO,
     equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
+    encodings: Annotated[
+        Path | None, typer.Option(help="AIMET encodings (JSON): scales and widths to keep.")
+    ] = None,
     max_drop: Annotated[
         float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval or auto.")
     ] = None,
@@ -183,6 +186,7 @@ def compile_command(
         rounding=rounding,
         weight_rounding=weight_rounding,
         equalize=equalize,
+        encodings=encodings,
         max_drop=max_drop,
         flash_bytes=parse_size(flash) if flash else None,
         ram_bytes=parse_size(ram) if ram else None,
@@ -407,6 +411,26 @@ def report_command(
     data, page = write_report(build)
     print_page(page, Console(stderr=True))
     _show(data, as_json, _print_front_or_build)
+
+
+@app.command("export")
+def export_command(
+    build: Annotated[Path, typer.Argument(help="Folder made by qmc compile, or its plan.yaml.")],
+    file_format: Annotated[
+        str, typer.Option("--format", help="qdq, qonnx, encodings, timeloop or zigzag.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; timeloop and zigzag: a folder.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="The model, where the build lacks network.onnx.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a build as ONNX with quantization, encodings, or another tool's mappings."""
+    from qmc.export_command import export_build, print_export
+
+    _show(export_build(build, file_format, output, model), as_json, print_export)
 
 
 class _TargetsGroup(TyperGroup):

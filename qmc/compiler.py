@@ -31,13 +31,14 @@ from rich.console import Console
 from qmc import report
 from qmc.auto_scheme import AutoScheme, auto_scheme
 from qmc.calibrate import calibrate
+from qmc.chosen_network import NETWORK_FILE
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.damage import DAMAGE_INPUTS, Damage, layer_damage
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
-from qmc.errors import BuildError, QmcError
+from qmc.errors import BuildError, QmcError, QuantizationError
 from qmc.evaluation import Accuracy, measure
 from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
@@ -50,6 +51,7 @@ from qmc.plan import file_sha256, plan_text
 from qmc.preprocess import Preprocess
 from qmc.pricing import Priced, SearchSettings, layer_precision, price_layers
 from qmc.progress import Stages, Tick
+from qmc.qdq_export import to_qdq
 from qmc.quantize import quantize
 from qmc.sample_inputs import sample_codes, sample_inputs
 from qmc.scheme import Scheme
@@ -141,7 +143,9 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     target = load_target(options.target)
     max_cycles(options, target)
     with stages.stage("read the model"):
-        module, network = load_network(options.model, options.equalize, options.dump_ir)
+        module, network = load_network(
+            options.model, options.equalize, options.dump_ir, options.encodings
+        )
     data = load_data(options, network)
     auto = choose_widths(options, network, target, data, stages)
     with stages.stage("calibrate and quantize") as tick:
@@ -172,6 +176,7 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
         known = Findings(verified, accuracy, damage, data.any_images is not None)
         finished = build_report(options, network, scheme, target, priced, program, known)
         finished = finished if auto is None else with_width_verdicts(finished, auto)
+        _write_network(folder, network, scheme, integer)
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
 
@@ -370,6 +375,15 @@ def _measure(
             f"{accuracy.top1:.2f} % of {accuracy.images} images); allowed: {options.max_drop:g}"
         )
     return accuracy
+
+
+def _write_network(folder: Path, network: Network, scheme: Scheme, integer: IntegerNetwork) -> None:
+    """The quantized network as ONNX, so that the folder can be exported without the model."""
+    try:
+        model = to_qdq(network, scheme, integer)
+    except QuantizationError:  # a layer without an exact form there; export will name it
+        return
+    (folder / NETWORK_FILE).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _write_texts(

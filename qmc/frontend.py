@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmc.encodings import apply_encodings, read_encodings
 from qmc.errors import ModelError, VersionError
+from qmc.given_scheme import GivenScheme, read_given, refine
 from qmc.network import Network
-from qmc.onnx_checks import read_model
+from qmc.onnx_checks import check_model, parse_model
 from qmc.onnx_folding import fold_model
+from qmc.onnx_lifting import lift_model
 
 #: The one pair that works: TVM's API moves with every minor, ffi 0.1.15 crashes on constants.
 PINNED_VERSIONS = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post1"}
@@ -30,6 +33,7 @@ class Imported:
         name: a C identifier made from the file's name.
         input, output: tensor names of the ONNX graph.
         nodes: (node name, output tensor name) by node index.
+        given: what a quantized model says beside its graph.
     """
 
     module: Any
@@ -38,6 +42,7 @@ class Imported:
     input: str
     output: str
     nodes: tuple[tuple[str, str], ...]
+    given: GivenScheme
 
 
 def check_versions() -> None:
@@ -77,7 +82,10 @@ def import_onnx(path: Path | str) -> Imported:
     from qmc.relax_importer import to_relax
 
     try:
-        model = fold_model(path, read_model(path))
+        model = lift_model(path, parse_model(path))
+        model = check_model(path, model)
+        given = read_given(model)
+        model = fold_model(path, model)
         module = to_relax(path, model)
     except UnicodeDecodeError:  # protobuf decodes strings when they are read
         raise ModelError(path, "holds a name that is not UTF-8 text") from None
@@ -85,11 +93,14 @@ def import_onnx(path: Path | str) -> Imported:
     constants = {tensor.name for tensor in graph.initializer}
     source = next(value.name for value in graph.input if value.name not in constants)
     nodes = tuple((node.name, node.output[0]) for node in graph.node)
-    return Imported(module, path, network_name(path), source, graph.output[0].name, nodes)
+    return Imported(module, path, network_name(path), source, graph.output[0].name, nodes, given)
 
 
 def load_network(
-    path: Path | str, equalize: bool = False, dump_dir: Path | None = None
+    path: Path | str,
+    equalize: bool = False,
+    dump_dir: Path | None = None,
+    encodings: Path | None = None,
 ) -> tuple[Any, Network]:
     """Import an ONNX file and run the front passes.
 
@@ -97,6 +108,7 @@ def load_network(
         path: the model.
         equalize: equalize channels across layers.
         dump_dir: where the module after each pass is written.
+        encodings: AIMET encodings, which give the model a quantization as if it came with it.
 
     Returns:
         The partitioned module, and the same as plain data.
@@ -109,4 +121,9 @@ def load_network(
     from qmc.passes.pipeline import front_passes, run_pipeline
 
     module = run_pipeline(imported.module, front_passes(equalize), dump_dir)
-    return module, extract_network(module, imported)
+    given = imported.given
+    network = refine(extract_network(module, imported), given, imported.path)
+    if encodings is not None:
+        entries = read_encodings(encodings)
+        network = apply_encodings(network, entries, given.weights, given.values, encodings)
+    return module, network

@@ -37,6 +37,14 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class GivenBias:
+    """A bias that arrived quantized: real = scales * codes, each (G*K,)."""
+
+    codes: NDArray[np.int64]
+    scales: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class GivenWeights:
     """Weights that arrived quantized (QDQ import): their integers and scales are kept exactly.
 
@@ -44,11 +52,13 @@ class GivenWeights:
         codes: (G*K, C, R, S) int8 integers.
         scales: (G*K,) float64.
         bits: width of the stored type.
+        bias: the integers of the bias, if it had any.
     """
 
     codes: NDArray[np.int8]
     scales: NDArray[np.float64]
     bits: int
+    bias: GivenBias | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

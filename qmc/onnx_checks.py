@@ -36,6 +36,8 @@ _STORED_BITS: dict[int, int] = {
     TensorProto.DOUBLE: 64,
     TensorProto.INT8: 8,
     TensorProto.UINT8: 8,
+    TensorProto.INT16: 16,
+    TensorProto.UINT16: 16,
     TensorProto.INT32: 32,
     TensorProto.INT64: 64,
     TensorProto.BOOL: 8,
@@ -54,8 +56,16 @@ def read_model(path: Path) -> ModelProto:
         ModelError: the file is not a network qmc can take.
         UnsupportedOpError: it holds an operator outside the supported set.
     """
-    model = _parse(path)
-    _check_opset(path, model)
+    return check_model(path, parse_model(path))
+
+
+def check_model(path: Path, model: ModelProto) -> ModelProto:
+    """Check a parsed model, in place; as :func:`read_model`.
+
+    Raises:
+        ModelError: it is not a network qmc can take.
+        UnsupportedOpError: it holds an operator outside the supported set.
+    """
     _check_nodes(path, model.graph)
     for tensor, node in _tensors(model.graph):
         check_tensor(path, tensor, node)
@@ -66,7 +76,12 @@ def read_model(path: Path) -> ModelProto:
     return model
 
 
-def _parse(path: Path) -> ModelProto:
+def parse_model(path: Path) -> ModelProto:
+    """Read a file and check that it is ONNX of a known opset, no more.
+
+    Raises:
+        ModelError: it is not.
+    """
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -83,6 +98,7 @@ def _parse(path: Path) -> ModelProto:
         raise ModelError(path, "is not an ONNX file, or is truncated") from None
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(path, "is not an ONNX file, or holds no nodes")
+    _check_opset(path, model)
     return model
 
 

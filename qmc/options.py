@@ -59,6 +59,7 @@ class Options:
         rounding: of requantizations.
         weight_rounding: how weights become integers.
         equalize: run cross-layer equalization.
+        encodings: AIMET encodings that quantize the model as if it came with them.
         max_drop: largest loss of top-1 allowed, in points; needs ``eval``, or ``auto``.
         flash_bytes, ram_bytes: budgets that the build must meet.
         seed: of everything random.
@@ -86,6 +87,7 @@ class Options:
     rounding: Rounding = Rounding.HALF_UP
     weight_rounding: WeightRounding = WeightRounding.AUTO
     equalize: bool = False
+    encodings: Path | None = None
     max_drop: float | None = None
     flash_bytes: int | None = None
     ram_bytes: int | None = None

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import tvm
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from qmc.errors import ModelError, QmcError, UnsupportedOpError
+from qmc.onnx_edit import bits_of
 from qmc.onnx_folding import constant_array
 
 #: Widths of the sub-byte ONNX types; all are widened to int8 codes.
@@ -31,13 +32,22 @@ NARROW_BITS: dict[int, int] = {
     TensorProto.INT2: 2,
     TensorProto.UINT2: 2,
 }
+#: Widths of the types of activations.
+CODE_BITS: dict[int, int] = NARROW_BITS | {
+    TensorProto.INT8: 8,
+    TensorProto.UINT8: 8,
+    TensorProto.INT16: 16,
+    TensorProto.UINT16: 16,
+}
+_SIGNED = {TensorProto.INT2, TensorProto.INT4, TensorProto.INT8, TensorProto.INT16}
 
 
 def to_relax(path: Path, model: ModelProto) -> Any:
     """Import a checked model into a Relax module.
 
-    Its attributes are ``qmc.nodes``, ``qmc.interface`` (names of input and output) and
-    ``qmc.weight_bits`` (width of each sub-byte DequantizeLinear, by node index).
+    Its attributes are ``qmc.nodes``, ``qmc.interface`` (names of input and output),
+    ``qmc.weight_bits`` and ``qmc.activation_bits`` (width of each DequantizeLinear of weights and
+    of activations, by node index). Activations have uint16 codes here, whatever their width.
 
     Raises:
         UnsupportedOpError: TVM cannot import a node; names node, operator and TVM's reason.
@@ -55,15 +65,24 @@ def to_relax(path: Path, model: ModelProto) -> Any:
         except Exception as error:  # TVM raises whatever its C++ throws
             importer.close()
             raise ModelError(path, f"cannot be imported: {_first_line(error)}") from None
-    nodes = [[node.name, node.output[0], node.op_type] for node in model.graph.node]
+    sources = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    nodes = [[node.name, _tensor_name(node, sources), node.op_type] for node in model.graph.node]
     interface = {"input": importer._input_names[0], "output": model.graph.output[0].name}
     return module.with_attrs(
         {
             "qmc.nodes": nodes,
             "qmc.interface": interface,
             "qmc.weight_bits": importer.weight_bits,
+            "qmc.activation_bits": importer.activation_bits,
         }
     )
+
+
+def _tensor_name(node: NodeProto, sources: dict[str, str]) -> str:
+    """What a node's result is called: behind a pair still as before it."""
+    if node.op_type == "DequantizeLinear":
+        return str(sources.get(node.input[0], node.output[0]))
+    return str(node.output[0])
 
 
 def _first_line(error: Exception) -> str:
@@ -80,7 +99,9 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         self._index = -1
         self._graph_nodes = model.graph.node
         self._narrow: dict[str, int] = {}
+        self._types: dict[str, int] = {}  # of constants, and of quantized values
         self.weight_bits: dict[str, int] = {}
+        self.activation_bits: dict[str, int] = {}
 
     def close(self) -> None:
         """End the function under construction; its C++ destructor would print a warning."""
@@ -92,6 +113,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         return "input"
 
     def _parse_array(self, tensor_proto: TensorProto) -> Any:
+        self._types[tensor_proto.name] = tensor_proto.data_type
         if tensor_proto.data_type in NARROW_BITS:
             self._narrow[tensor_proto.name] = NARROW_BITS[tensor_proto.data_type]
         return tvm.runtime.tensor(np.ascontiguousarray(constant_array(tensor_proto)))
@@ -103,7 +125,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
             self.weight_bits[str(self._index)] = self._narrow[node.input[0]]
         try:
             own = _CONVERTERS.get(op_name)
-            result = own(inputs, attrs) if own else None
+            result = own(inputs, attrs) if own else self._quantization(op_name, node, inputs, attrs)
             if result is None:
                 result = super()._convert_operator(op_name, inputs, attrs, opset)
             return self._bind(self.bb.normalize(result))
@@ -112,6 +134,44 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         except Exception as error:  # TVM raises whatever its C++ throws
             rule = f"cannot be imported: {_first_line(error)}"
             raise UnsupportedOpError(self._path, node.name, op_name, rule) from None
+
+    def _quantization(self, op_name: str, node: Any, inputs: Any, attrs: Any) -> Any | None:
+        """Quantization of a tensor with one scale, on uint16 codes; None for anything else."""
+        if op_name not in ("QuantizeLinear", "DequantizeLinear"):
+            return None
+        is_pair = op_name == "QuantizeLinear"
+        kind = self._code_type(node, int(attrs.get("output_dtype", 0)) if is_pair else 0)
+        if is_pair:
+            self._types[node.output[0]] = kind
+        data, scale, zero = inputs[0], inputs[1], inputs[2]
+        if not is_pair and isinstance(data, tvm.ir.GenericConst):
+            bits = bits_of(node)
+            if bits is not None:
+                self.weight_bits[str(self._index)] = bits
+            return None
+        constants = [c for c in (scale, zero) if c is not None]
+        is_constant = all(isinstance(c, tvm.ir.GenericConst) for c in constants)
+        if kind not in CODE_BITS or not is_constant or scale.value.numpy().size != 1:
+            return None
+        bits = bits_of(node) or CODE_BITS[kind]
+        code = 0 if zero is None else int(zero.value.numpy().item())
+        code += 1 << (bits - 1) if kind in _SIGNED else 0
+        if not 0 <= code < 1 << bits:
+            raise ValueError(f"zero point {code} of the unsigned code; allowed: below {1 << bits}")
+        constants = [
+            relax.const(scale.value.numpy().item(), "float32"),
+            relax.const(code, "uint16"),
+        ]
+        if is_pair:
+            return relax.op.quantize(data, *constants, axis=0, out_dtype="uint16")
+        self.activation_bits[str(self._index)] = bits
+        return relax.op.dequantize(data, *constants, axis=0, out_dtype="float32")
+
+    def _code_type(self, node: Any, stated: int) -> int:
+        """ONNX type of the codes that a QuantizeLinear makes or a DequantizeLinear reads."""
+        if len(node.input) > 2 and node.input[2] in self._types:
+            return self._types[node.input[2]]
+        return stated or self._types.get(node.input[0], int(TensorProto.UINT8))
 
     def _bind(self, result: Any) -> Any:
         if isinstance(result, tvm.ir.Call | relax.TupleGetItem):

@@ -29,6 +29,7 @@ DIMS = {
     "Q": LoopDim.P,
     "R": LoopDim.S,
     "S": LoopDim.R,
+    "G": LoopDim.G,
 }
 OPERANDS = {"Weights": Operand.W, "Inputs": Operand.I, "Outputs": Operand.O}
 _FACTOR = re.compile(r"([A-Z])=?(\d{1,9})")
@@ -45,10 +46,10 @@ def read_problem(problem: Dict[str, Any], depthwise: bool = False, name: str = "
     Raises:
         DataError: a size is missing or not a positive whole number.
     """
-    size = {dim: _size(problem, dim) for dim in ("N", "M", "C", "P", "Q", "R", "S")}
+    size = {dim: _size(problem, dim) for dim in DIMS}
     bounds = LoopBounds(
         N=size["N"],
-        G=size["C"] if depthwise else 1,
+        G=size["C"] if depthwise else size["G"],
         K=size["M"],
         C=1 if depthwise else size["C"],
         P=size["Q"],
@@ -68,7 +69,7 @@ def read_problem(problem: Dict[str, Any], depthwise: bool = False, name: str = "
 
 
 def _size(problem: Dict[str, Any], key: str) -> int:
-    optional = key in {"N", "M"} or key.endswith(("stride", "dilation"))
+    optional = key in {"N", "M", "G"} or key.endswith(("stride", "dilation"))
     value = problem.get(key, 1 if optional else None)
     if not isinstance(value, int) or value < 1:
         raise DataError(f"problem: {key}: found {value!r}; allowed: a whole number of at least 1")
@@ -122,9 +123,9 @@ def read_mapping_file(path: Path | str, layer: Layer, target: Target) -> Mapping
 def read_mapping(entries: Sequence[Any], layer: Layer, target: Target) -> Mapping:
     """A mapping from Timeloop's list of directives.
 
-    Entries are ``{target, type: temporal|spatial|datatype, factors, permutation, split, keep}`` as
+    Entries are ``{target, type: temporal|spatial|dataspace, factors, permutation, split, keep}`` as
     in mapping files, or ``{level, kind, factors, permutation_inner_to_outer, split}``. Without
-    datatype entries every level keeps what the target says.
+    dataspace entries every level keeps what the target says.
 
     Raises:
         DataError: an entry is malformed.
@@ -133,7 +134,7 @@ def read_mapping(entries: Sequence[Any], layer: Layer, target: Target) -> Mappin
     blocks = [_read_block(entry) for entry in entries]
     known = [level.name for level in target.memories]
     dims = dict(DIMS)
-    if layer.bounds.G > 1:
+    if layer.is_depthwise:
         dims["C"] = LoopDim.G
     loops: dict[tuple[str, bool], list[Loop]] = {}
     for block, home in _outermost_first(blocks, known, layer):
@@ -156,11 +157,11 @@ def _read_block(entry: object) -> _Block:
         raise DataError(f"mapping entry: found {entry!r}; allowed: keys and values")
     level = entry.get("target", entry.get("level"))
     kind = entry.get("type", entry.get("kind"))
-    kind = "datatype" if kind == "bypass" else kind
+    kind = "datatype" if kind in ("bypass", "dataspace") else kind
     if not isinstance(level, str) or kind not in ("temporal", "spatial", "datatype"):
         raise DataError(
             f"mapping entry of '{level}': type: found {kind!r}; "
-            "allowed: temporal, spatial, datatype"
+            "allowed: temporal, spatial, dataspace"
         )
     split = entry.get("split")
     return _Block(

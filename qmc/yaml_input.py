@@ -28,13 +28,26 @@ def read_yaml(path: Path, error: type[QmcError]) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise error(f"{path}: larger than {_MAX_BYTES >> 20} MiB")
-        text = path.read_text(encoding="utf-8")
+        return parse_yaml(path.read_text(encoding="utf-8"), path, error)
+    except OSError as cause:
+        raise error(f"{path}: cannot be read: {cause.strerror or cause}") from None
+    except UnicodeDecodeError as cause:
+        raise error(f"{path}: not valid YAML: {cause}") from None
+
+
+def parse_yaml(text: str, path: Path, error: type[QmcError]) -> Any:
+    """The plain data in YAML text that came from ``path``; as :func:`read_yaml`.
+
+    Raises:
+        QmcError: of class ``error``; the text is too large or not YAML.
+    """
+    if len(text) > _MAX_BYTES:
+        raise error(f"{path}: larger than {_MAX_BYTES >> 20} MiB")
+    try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
             raise error(f"{path}: YAML aliases are not allowed")
         return yaml.load(text, Loader=_Loader)
-    except OSError as cause:
-        raise error(f"{path}: cannot be read: {cause.strerror or cause}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as cause:
+    except (yaml.YAMLError, ValueError, RecursionError) as cause:
         raise error(f"{path}: not valid YAML: {cause}") from None
 
 

@@ -1,0 +1,164 @@
+"""``qmc export``: a finished build in the formats of other tools."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from qmc.chosen_network import Chosen, load_chosen
+from qmc.encodings import encodings_text
+from qmc.errors import OutputError, QmcError
+from qmc.layer import ACCUMULATOR_BITS, Layer, Precision
+from qmc.qdq_export import to_qdq
+from qmc.qonnx_export import to_qonnx
+from qmc.timeloop_export import timeloop_text
+from qmc.zigzag_export import mapping_text, workload_text
+
+
+class ExportFormat(StrEnum):
+    """What ``--format`` may be."""
+
+    QDQ = "qdq"
+    QONNX = "qonnx"
+    ENCODINGS = "encodings"
+    TIMELOOP = "timeloop"
+    ZIGZAG = "zigzag"
+
+
+def export_build(
+    build: Path, file_format: str, output: Path, model: Path | None = None
+) -> dict[str, Any]:
+    """Write ``build`` in another format.
+
+    Args:
+        build: folder made by ``qmc compile``, or its ``plan.yaml``.
+        file_format: a value of :class:`ExportFormat`.
+        output: a file; for ``timeloop`` and ``zigzag`` a folder, made if it is not there.
+        model: the model, where the build lacks its network.
+
+    Returns:
+        ``format``, ``files`` and ``notes``.
+
+    Raises:
+        QmcError: one of its classes, for anything wrong with the input.
+    """
+    if file_format not in list(ExportFormat):
+        allowed = ", ".join(ExportFormat)
+        raise QmcError(f"--format: found {file_format!r}; allowed: {allowed}")
+    chosen = load_chosen(build, model)
+    files, notes = _WRITERS[ExportFormat(file_format)](chosen)
+    if "" in files:
+        _write(output, files[""])
+        written = [str(output)]
+    else:
+        written = [str(_write(output / name, content)) for name, content in files.items()]
+    return {"format": file_format, "files": written, "notes": notes}
+
+
+def print_export(data: dict[str, Any], console: Console) -> None:
+    """The files and what to know of them."""
+    for file in data["files"]:
+        console.print(Text(file), soft_wrap=True)
+    for note in data["notes"]:
+        console.print(Text(f"  {note}"), soft_wrap=True)
+
+
+Written = tuple[dict[str, bytes], list[str]]
+
+
+def _qdq(chosen: Chosen) -> Written:
+    model = to_qdq(chosen.network, chosen.scheme, chosen.integer)
+    return {"": model.SerializeToString(deterministic=True)}, []
+
+
+def _qonnx(chosen: Chosen) -> Written:
+    model = to_qonnx(to_qdq(chosen.network, chosen.scheme, chosen.integer))
+    note = "QONNX computes in float32: a code may differ where a sum lies on a rounding edge"
+    return {"": model.SerializeToString(deterministic=True)}, [note]
+
+
+def _encodings(chosen: Chosen) -> Written:
+    return {"": encodings_text(chosen.network, chosen.scheme).encode()}, []
+
+
+def _timeloop(chosen: Chosen) -> Written:
+    files, notes = {}, []
+    for index, layer in enumerate(chosen.network.layers):
+        mapping = chosen.mappings.get(layer.name)
+        if not layer.has_weights or mapping is None:
+            notes.append(f"layer '{layer.name}' ({layer.op}) has no mapping")
+            continue
+        safe = re.sub(r"[^0-9A-Za-z_.-]+", "_", layer.name).lstrip(".")[:60]
+        text = timeloop_text(layer, _precision(chosen, layer), mapping)
+        files[f"{index:03d}_{safe}.yaml"] = text.encode()
+    return files, notes
+
+
+def _zigzag(chosen: Chosen) -> Written:
+    layers = [layer for layer in chosen.network.layers if layer.has_weights]
+    work = [(layer, _precision(chosen, layer)) for layer in layers]
+    files = {
+        "workload.yaml": workload_text(work, _weighted_sources(chosen)).encode(),
+        "mapping.yaml": mapping_text(layers, chosen.mappings).encode(),
+    }
+    missing = [one for one in chosen.network.layers if not one.has_weights]
+    return files, [f"layer '{one.name}' ({one.op}) is not in the workload" for one in missing]
+
+
+_WRITERS: dict[ExportFormat, Callable[[Chosen], Written]] = {
+    ExportFormat.QDQ: _qdq,
+    ExportFormat.QONNX: _qonnx,
+    ExportFormat.ENCODINGS: _encodings,
+    ExportFormat.TIMELOOP: _timeloop,
+    ExportFormat.ZIGZAG: _zigzag,
+}
+
+
+def _precision(chosen: Chosen, layer: Layer) -> Precision:
+    tensors = chosen.scheme.tensors
+    return Precision(
+        chosen.scheme.weights[layer.name].bits,
+        tensors[layer.inputs[0]].bits,
+        tensors[layer.output].bits,
+        ACCUMULATOR_BITS,
+    )
+
+
+def _weighted_sources(chosen: Chosen) -> dict[str, str]:
+    """By layer, the layer with weights that its first input comes from."""
+    origins: dict[str, str] = {}  # by tensor
+    sources: dict[str, str] = {}
+    for layer in chosen.network.layers:
+        origin = origins.get(layer.inputs[0], "")
+        sources[layer.name] = origin
+        origins[layer.output] = layer.name if layer.has_weights else origin
+    return sources
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{path}: cannot be written: {reason}") from None
+    return path

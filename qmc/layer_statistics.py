@@ -34,26 +34,38 @@ class Live:
         real: (n, ...) float32, of the float network.
         codes: (n, ...) uint8, of the quantized network so far.
         params: quantization of ``codes``.
+        factors: (channels,) by which the quantized network has every channel larger.
     """
 
     real: FloatArray
     codes: NDArray[np.uint8]
     params: QuantParams
+    factors: Reals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupStatistics:
-    """Of one group of a layer.
+class Samples:
+    """What one group of a layer reads and should give at the sampled positions.
 
     Attributes:
-        covariance: (d, d) of the quantized inputs, d = C * R * S.
-        cross: (K, d) of the wanted outputs with them.
-        samples: positions.
+        inputs: (d, n) quantized inputs less their means, d = C * R * S.
+        means: (d,) these means.
+        wanted: (K, n) outputs before the activation, bias included.
     """
 
-    covariance: Reals
-    cross: Reals
-    samples: int
+    inputs: FloatArray
+    means: Reals
+    wanted: FloatArray
+
+    def covariance(self) -> Reals:
+        """Of the inputs, (d, d)."""
+        products = self.inputs @ self.inputs.T
+        return np.asarray(products / self.inputs.shape[1], dtype=np.float64)
+
+    def cross(self, wanted: FloatArray) -> Reals:
+        """Covariance of outputs (K, n) with the inputs, (K, d)."""
+        products = centred(wanted)[0] @ self.inputs.T
+        return np.asarray(products / self.inputs.shape[1], dtype=np.float64)
 
 
 def sample_positions(layer: Layer, images: int, rng: np.random.Generator) -> IntArray:
@@ -69,14 +81,14 @@ def sample_positions(layer: Layer, images: int, rng: np.random.Generator) -> Int
     return np.stack([rng.permutation(pixels)[:each] for _ in range(images)])
 
 
-def group_statistics(
+def group_samples(
     layer: Layer,
     parameters: Parameters,
     source: Live,
     missing: FloatArray | None,
     positions: IntArray,
-) -> Iterator[GroupStatistics]:
-    """Statistics of each group, in order.
+) -> Iterator[Samples]:
+    """Samples of each group, in order.
 
     The wanted output is what the float layer makes of its float input.
 
@@ -89,22 +101,22 @@ def group_statistics(
     """
     bounds = layer.bounds
     weights = parameters.weights.reshape(bounds.G, bounds.K, -1)
-    samples = positions.size
-    step = max(1, _MAX_ELEMENTS // (2 * weights.shape[2] * samples))
+    biases = parameters.bias.reshape(bounds.G, bounds.K, 1)
+    step = max(1, _MAX_ELEMENTS // (2 * weights.shape[2] * positions.size))
     for first in range(0, bounds.G, step):
         groups = slice(first, min(first + step, bounds.G))
-        real, quantized = (_centred(values) for values in _gather(layer, source, groups, positions))
+        real, quantized = _gather(layer, source, groups, positions)
         for number, group in enumerate(range(groups.start, groups.stop)):
-            target = weights[group] @ real[number]
+            wanted = weights[group] @ real[number] + biases[group]
             if missing is not None:
-                own = missing[:, group * bounds.K : (group + 1) * bounds.K]
-                target += _centred(own.transpose(1, 0, 2).reshape(bounds.K, -1))
-            inputs = quantized[number]
-            yield GroupStatistics(
-                (inputs @ inputs.T).astype(np.float64) / samples,
-                (target @ inputs.T).astype(np.float64) / samples,
-                samples,
-            )
+                wanted += own_channels(layer, missing, group)
+            yield Samples(*centred(quantized[number]), wanted)
+
+
+def own_channels(layer: Layer, values: FloatArray, group: int) -> FloatArray:
+    """Those of (n, G * K, m) values that belong to a group's outputs: (K, n * m)."""
+    own = values[:, group * layer.bounds.K : (group + 1) * layer.bounds.K]
+    return own.transpose(1, 0, 2).reshape(layer.bounds.K, -1)
 
 
 def at_positions(values: NDArray[Scalar], positions: IntArray) -> NDArray[Scalar]:
@@ -113,10 +125,10 @@ def at_positions(values: NDArray[Scalar], positions: IntArray) -> NDArray[Scalar
     return np.take_along_axis(flat, positions[:, None, :], axis=2)
 
 
-def _centred(values: FloatArray) -> FloatArray:
-    """Rows less their means."""
-    means = values.mean(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray(values - means.astype(np.float32))
+def centred(values: FloatArray) -> tuple[FloatArray, Reals]:
+    """Rows less their means, and the means."""
+    means = values.mean(axis=-1, dtype=np.float64)
+    return values - means.astype(np.float32)[:, None], means
 
 
 def _gather(

@@ -8,13 +8,14 @@ lost; a layer that feeds a sum also repairs what the sum's other operand lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmc.bias_correction import mean_products
+from qmc.channel_factors import channel_limits, factors_of, feeds_depthwise
 from qmc.data import Dataset
 from qmc.format_rounding import round_to_format
 from qmc.layer import Layer, Op
@@ -22,13 +23,14 @@ from qmc.layer_model import LayerModel
 from qmc.layer_statistics import (
     Live,
     at_positions,
-    group_statistics,
+    group_samples,
     sample_positions,
 )
 from qmc.network import Network, Parameters
 from qmc.observe import Inputs
 from qmc.progress import Tick, no_tick
 from qmc.quantize import weight_codes
+from qmc.ranges import quant_params
 from qmc.scheme import Scheme, WeightScheme
 from qmc.simulate import dequantized, nearest_codes, rounded_parameters
 from qmc.weight_rounding import regressed_weights, ridged, round_rows
@@ -41,6 +43,8 @@ Reals = NDArray[np.float64]
 _MAX_LIVE = 280 << 20
 #: Elements of a layer's operands that are worked on at a time.
 _MAX_BATCH = 1 << 23
+#: At this width and below activations have too few codes for channels of different ranges.
+_COARSE_BITS = 5
 
 
 def reconstruct_weights(
@@ -56,20 +60,35 @@ def reconstruct_weights(
         tick: called with layers done and in all.
     """
     values = {network.input: _live_input(network, scheme, inputs)}
-    weights = dict(scheme.weights)
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
     for number, layer in enumerate(network.layers):
+        real = _run_real(network, layer, values)
+        factors = np.ones(real.shape[1])
         if layer.has_weights and not _is_given(network, scheme, layer):
+            scheme, factors = _equalized(network, scheme, layer, real)
             rng = np.random.default_rng([seed, number])
-            weights[layer.name] = _fit(network, scheme, layer, values, rng)
-            scheme = replace(scheme, weights=weights)
+            fitted = _fit(network, scheme, layer, values, factors, rng)
+            scheme = replace(scheme, weights={**scheme.weights, layer.name: fitted})
         if layer.output in last_use:
-            values[layer.output] = _run(network, scheme, layer, values)
+            codes = _run_codes(network, scheme, layer, values)
+            values[layer.output] = Live(real, codes, scheme.tensors[layer.output], factors)
         for name in layer.inputs:
             if last_use[name] == number:
                 values.pop(name, None)
         tick(number + 1, len(network.layers))
-    return replace(scheme, weights=weights)
+    return scheme
+
+
+def _equalized(
+    network: Network, scheme: Scheme, layer: Layer, real: FloatArray
+) -> tuple[Scheme, Reals]:
+    """The scheme with the output's channels brought to one range, and their factors."""
+    bits = scheme.tensors[layer.output].bits
+    if bits > _COARSE_BITS or not feeds_depthwise(network, layer):
+        return scheme, np.ones(real.shape[1])
+    limits = channel_limits(real, bits)
+    params = quant_params(bits, (0.0, float(limits.max())))
+    return replace(scheme, tensors={**scheme.tensors, layer.output: params}), factors_of(limits)
 
 
 def _is_given(network: Network, scheme: Scheme, layer: Layer) -> bool:
@@ -89,7 +108,8 @@ def _live_input(network: Network, scheme: Scheme, inputs: Inputs) -> Live:
         images = images[_spread(len(images), allowed)]
     images = images.astype(np.float32, copy=False)
     params = scheme.tensors[network.input]
-    return Live(images, nearest_codes(images, params).astype(np.uint8), params)
+    codes = nearest_codes(images, params).astype(np.uint8)
+    return Live(images, codes, params, np.ones(images.shape[1]))
 
 
 def _spread(count: int, allowed: int) -> list[int]:
@@ -113,6 +133,7 @@ def _fit(
     scheme: Scheme,
     layer: Layer,
     values: Mapping[str, Live],
+    factors: Reals,
     rng: np.random.Generator,
 ) -> WeightScheme:
     """Integers, scales and bias of one layer."""
@@ -122,14 +143,15 @@ def _fit(
     other = _other_operand(network, layer, values)
     missing = None if other is None else _lost(other, positions)
     floors = least_legal_scales(
-        parameters.bias, scheme.tensors[layer.inputs[0]], scheme.tensors[layer.output]
+        parameters.bias * factors.astype(np.float32), source.params, scheme.tensors[layer.output]
     )
-    kernels = parameters.weights.reshape(layer.bounds.G, layer.bounds.K, -1).astype(np.float64)
-    floors = floors.reshape(layer.bounds.G, -1)
+    floors = (floors / factors).reshape(layer.bounds.G, -1)
+    kernels = _kernels(layer, parameters, source)
     codes, scales = [], []
-    for group, found in enumerate(group_statistics(layer, parameters, source, missing, positions)):
-        hessian = ridged(found.covariance, found.samples)
-        targets = regressed_weights(kernels[group], found.covariance, found.cross, hessian)
+    for group, found in enumerate(group_samples(layer, parameters, source, missing, positions)):
+        covariance = found.covariance()
+        hessian = ridged(covariance, positions.size)
+        targets = regressed_weights(kernels[group], covariance, found.cross(found.wanted), hessian)
         if chosen.format is None:
             rows, steps = round_rows(targets, hessian, chosen.bits, floors[group])
         else:
@@ -141,10 +163,19 @@ def _fit(
     bias = _bias(layer, parameters, source, other, integers * all_scales[:, None, None, None])
     return replace(
         chosen,
-        scales=tuple(all_scales.tolist()),
-        bias=tuple(bias.tolist()),
+        scales=tuple((all_scales * factors).tolist()),
+        bias=tuple((bias * factors).tolist()),
         codes=integers.tobytes(),
     )
+
+
+def _kernels(layer: Layer, parameters: Parameters, source: Live) -> Reals:
+    """Float weights for inputs with the factors of ``source``: (G, K, d)."""
+    bounds = layer.bounds
+    weights = parameters.weights.reshape(bounds.G, bounds.K, bounds.C, -1).astype(np.float64)
+    factors = np.repeat(source.factors, bounds.G * bounds.C // len(source.factors))
+    weights = weights / factors.reshape(bounds.G, 1, bounds.C, 1)
+    return np.asarray(weights.reshape(bounds.G, bounds.K, -1))
 
 
 def _bias(
@@ -185,19 +216,36 @@ def _lost(live: Live, positions: NDArray[np.int64]) -> FloatArray:
     return np.asarray(lost, dtype=np.float32)
 
 
-def _run(network: Network, scheme: Scheme, layer: Layer, values: Mapping[str, Live]) -> Live:
-    """The layer's output over all images, float and quantized."""
-    plain = LayerModel(network, layer)
-    rounded = LayerModel(network, layer, rounded_parameters(network, scheme, layer))
+def _run_real(network: Network, layer: Layer, values: Mapping[str, Live]) -> FloatArray:
+    """The float layer's output over all images."""
+    model = LayerModel(network, layer)
+    inputs = [values[name] for name in layer.inputs]
+    real = np.empty(_shape(network, layer, inputs), np.float32)
+    for part in _parts(network, layer, len(real)):
+        real[part] = model.run(*(live.real[part] for live in inputs))
+    return real
+
+
+def _run_codes(
+    network: Network, scheme: Scheme, layer: Layer, values: Mapping[str, Live]
+) -> NDArray[np.uint8]:
+    """The quantized layer's output over all images."""
+    model = LayerModel(network, layer, rounded_parameters(network, scheme, layer))
     inputs = [values[name] for name in layer.inputs]
     params = scheme.tensors[layer.output]
-    shape = (len(inputs[0].codes), *network.tensors[layer.output].shape[1:])
-    real, codes = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    codes = np.empty(_shape(network, layer, inputs), np.uint8)
+    for part in _parts(network, layer, len(codes)):
+        read = (dequantized(live.codes[part], live.params) for live in inputs)
+        codes[part] = nearest_codes(model.run(*read), params)
+    return codes
+
+
+def _shape(network: Network, layer: Layer, inputs: Sequence[Live]) -> tuple[int, ...]:
+    return (len(inputs[0].codes), *network.tensors[layer.output].shape[1:])
+
+
+def _parts(network: Network, layer: Layer, count: int) -> Iterator[slice]:
+    """Images that are worked on at a time."""
     size = sum(network.tensors[name].size for name in (*layer.inputs, layer.output))
     step = max(1, _MAX_BATCH // size)
-    for first in range(0, len(real), step):
-        part = slice(first, first + step)
-        real[part] = plain.run(*(live.real[part] for live in inputs))
-        read = (dequantized(live.codes[part], live.params) for live in inputs)
-        codes[part] = nearest_codes(rounded.run(*read), params)
-    return Live(real, codes, params)
+    return (slice(first, first + step) for first in range(0, count, step))

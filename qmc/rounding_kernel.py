@@ -1,7 +1,4 @@
-"""Coordinate descent on integer weights. Compiled.
-
-All functions minimize, row by row, ``(w - s q) H (w - s q)'`` over integers q in [low, high].
-"""
+"""Searches over integers: codes of weights, ends of ranges. Compiled."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from numpy.typing import NDArray
 from qmc.jit import compiled
 
 Reals = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
 
 
 @compiled
@@ -18,6 +16,8 @@ def descend(
     targets: Reals, codes: Reals, scales: Reals, hessian: Reals, low: int, high: int, sweeps: int
 ) -> None:
     """Give each integer in turn its best value while the others stay; in place.
+
+    Row by row, the objective is ``(w - s q) H (w - s q)'`` over integers q in [low, high].
 
     A step never raises a row's objective. Changes are rare after a good start, so a step costs
     O(1) and a change O(d).
@@ -57,17 +57,27 @@ def descend(
 
 
 @compiled
-def losses(targets: Reals, codes: Reals, scales: Reals, hessian: Reals) -> Reals:
-    """The objective of every row, (rows,)."""
-    rows, count = targets.shape
-    found = np.zeros(rows)
-    error = np.empty(count)
-    for row in range(rows):
-        for j in range(count):
-            error[j] = targets[row, j] - scales[row] * codes[row, j]
-        for j in range(count):
-            partial = 0.0
-            for i in range(count):
-                partial += hessian[j, i] * error[i]
-            found[row] += error[j] * partial
-    return found
+def least_error_clips(values: FloatArray, largest: Reals, shares: Reals, steps: int) -> Reals:
+    """The end of each row's range [0, end] with the least squared error of quantization.
+
+    Args:
+        values: (rows, n), none negative.
+        largest: (rows,) largest values.
+        shares: of the largest value, tried as ends.
+        steps: of the codes, 2^bits - 1.
+    """
+    ends = np.zeros(len(values))
+    for row in range(len(values)):
+        least = np.inf
+        for share in shares:
+            end = largest[row] * share
+            if end <= 0.0:
+                continue
+            step = end / steps
+            loss = 0.0
+            for value in values[row]:
+                error = min(np.floor(value / step + 0.5), steps) * step - value
+                loss += error * error
+            if loss < least:
+                least, ends[row] = loss, end
+    return ends

@@ -87,6 +87,27 @@ def round_rows(targets: Reals, hessian: Reals, bits: int, floors: Reals) -> tupl
     rows = np.arange(len(targets))
     codes = np.ascontiguousarray(codes.reshape(len(factors), *targets.shape)[best, rows])
     scales = tried.reshape(len(factors), -1)[best, rows]
+    return refine(targets, codes, scales, hessian, bits, floors)
+
+
+def refine(
+    targets: Reals, codes: Reals, scales: Reals, hessian: Reals, bits: int, floors: Reals
+) -> tuple[Reals, Reals]:
+    """Integers and steps improved in turn; neither ever raises the objective.
+
+    Args:
+        targets: (rows, d) real weights.
+        codes: (rows, d) integers to begin with.
+        scales: (rows,) steps to begin with.
+        hessian: (d, d), positive definite.
+        bits: of the integers, signed.
+        floors: (rows,) least steps.
+
+    Returns:
+        As :func:`round_rows`.
+    """
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    codes = codes.copy()
     for _ in range(_ROUNDS):
         descend(targets, codes, scales, hessian, low, high, _SWEEPS)
         scales = best_scales(targets, codes, scales, hessian, floors)

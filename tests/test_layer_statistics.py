@@ -7,7 +7,7 @@ import pytest
 
 from qmc.arithmetic import QuantParams
 from qmc.layer import Layer, LoopBounds, Op
-from qmc.layer_statistics import Live, group_statistics, sample_positions
+from qmc.layer_statistics import Live, group_samples, sample_positions
 from qmc.network import Parameters
 from qmc.windows import windows
 
@@ -37,28 +37,32 @@ def test_statistics_equal_sums_over_all_windows(layer: Layer, has_missing: bool)
     columns = layer.input_width - layer.pads[1] - layer.pads[3]
     shape = (images, b.G * b.C, rows, columns)
     real = rng.normal(size=shape).astype(np.float32)
-    source = Live(real, rng.integers(0, 16, shape, dtype=np.uint8), QuantParams(4, 0.2, 5))
+    ones = np.ones(b.G * b.C)
+    source = Live(real, rng.integers(0, 16, shape, dtype=np.uint8), QuantParams(4, 0.2, 5), ones)
     weights = rng.normal(size=(b.G * b.K, b.C, b.R, b.S)).astype(np.float32)
     positions = sample_positions(layer, images, rng)
     assert positions.shape == (images, b.P * b.Q)  # few: all are taken
     missing = rng.normal(size=(images, b.G * b.K, b.P * b.Q)).astype(np.float32)
     extra = missing if has_missing else None
-    parameters = Parameters(weights, np.zeros(b.G * b.K, np.float32))
+    parameters = Parameters(weights, rng.normal(size=b.G * b.K).astype(np.float32))
     dense = layer.op is Op.DENSE
-    flat = Live(real.reshape(images, -1), source.codes.reshape(images, -1), source.params)
-    found = list(group_statistics(layer, parameters, flat if dense else source, extra, positions))
+    flat = Live(real.reshape(images, -1), source.codes.reshape(images, -1), source.params, ones)
+    found = list(group_samples(layer, parameters, flat if dense else source, extra, positions))
     taps = columns_of(layer, source.params.dequantize(source.codes))
     float_taps = columns_of(layer, real)
     for group, statistics in enumerate(found):
         own = slice(group * b.K, (group + 1) * b.K)
         wanted = weights[own].reshape(b.K, -1) @ float_taps[group]
+        wanted += parameters.bias[own, None]
         if has_missing:
             wanted += missing[:, own].transpose(1, 0, 2).reshape(b.K, -1)
         both = np.cov(np.vstack([wanted, taps[group]]), bias=True).reshape(
             b.K + len(taps[group]), -1
         )
-        np.testing.assert_allclose(statistics.cross, both[: b.K, b.K :], atol=1e-5)
-        np.testing.assert_allclose(statistics.covariance, both[b.K :, b.K :], atol=1e-5)
+        np.testing.assert_allclose(
+            statistics.cross(statistics.wanted), both[: b.K, b.K :], atol=1e-5
+        )
+        np.testing.assert_allclose(statistics.covariance(), both[b.K :, b.K :], atol=1e-5)
 
 
 def columns_of(layer: Layer, values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from qmc.average_widths import average_widths
 from qmc.errors import SchemeError
 from qmc.formats import WEIGHT_FORMATS, number_format
 from qmc.layer import Op
@@ -28,8 +29,9 @@ _WIDE_OUTPUT = frozenset({Op.CONV, Op.DENSE, Op.SOFTMAX, Op.LOOKUP, Op.AVERAGE_P
 #: Operators that only select or move codes: the output has the quantization of the input.
 TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE})
 _PATTERN = re.compile(rf"w([2-8]|{'|'.join(WEIGHT_FORMATS)})a([2-8])")
+_AVERAGE = re.compile(r"w([2-7]\.[0-9]{1,3})a([2-8])")
 _FORMS = (
-    "w8a8, w4a8, ... (2 to 8 bits each), a number format of weights "
+    "w8a8, w4a8, ... (2 to 8 bits each), w4.5a8 (4.5 bits on average), a number format of weights "
     f"({', '.join(f'w{name}a8' for name in WEIGHT_FORMATS)}), auto, or a scheme or plan file"
 )
 
@@ -108,7 +110,7 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     """What ``--scheme`` asks for.
 
     Args:
-        text: ``w4a8`` and the like, or the path of a file: ``default: w8a8`` with
+        text: ``w4a8`` and the like, ``w4.5a8`` for an average width of weights, or the path of a file: ``default: w8a8`` with
             ``layers: {name: w4a8}`` or ``{name: {w: 4, a: 8}}``, or a saved ``scheme.yaml``.
         network: whose layers the file may name.
 
@@ -122,6 +124,11 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     if match:
         bits, name = _weight_width(match[1])
         return Widths(bits, int(match[2]), format=name)
+    match = _AVERAGE.fullmatch(text)
+    if match:
+        chosen = average_widths(network, float(match[1]))
+        by_layer = {name: LayerWidths(weight=bits) for name, bits in chosen.items()}
+        return Widths(min(chosen.values(), default=8), int(match[2]), by_layer)
     path = Path(text)
     if not path.is_file():
         raise SchemeError(f"scheme: found '{text}'; allowed: {_FORMS}")

@@ -390,14 +390,48 @@ def run(
 
 
 @app.command()
-def verify(build: BuildArgument, as_json: JsonOption = False) -> None:
+def verify(
+    build: BuildArgument,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="First layer where C and reference, or float, part.")
+    ] = False,
+    sqnr: Annotated[
+        float | None, typer.Option(help="With --bisect: least SQNR against float, dB; default 10.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="With --bisect: the ONNX file, to measure SQNR anew.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Rebuild a folder's C and check every layer against its golden vectors, bit for bit."""
-    from qmc.verify import print_result, verify_build
+    if not bisect:
+        if sqnr is not None or model is not None:
+            raise QmcError("--sqnr and --model: belong to --bisect, which is not given")
+        from qmc.verify import print_result, verify_build
 
-    result = verify_build(build)
-    _show(result.data(), as_json, print_result)
-    if not result.ok:
+        data = verify_build(build).data()
+        _show(data, as_json, print_result)
+    else:
+        from qmc.bisect import DEFAULT_SQNR_DB, print_bisect
+        from qmc.bisect import bisect as find
+
+        data = find(build, DEFAULT_SQNR_DB if sqnr is None else sqnr, model)
+        _show(data, as_json, print_bisect)
+    if not data["ok"]:
         raise typer.Exit(2)
+
+
+@app.command("diff")
+def diff_command(
+    first: Annotated[Path, typer.Argument(help="Build, folder of a plan, or plan.yaml.")],
+    second: Annotated[Path, typer.Argument(help="The same, to compare with.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two builds or plans layer by layer."""
+    from qmc.diff import diff
+    from qmc.diff_view import print_diff
+
+    _show(diff(first, second), as_json, print_diff)
 
 
 @app.command("report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,34 @@ def verify_build(folder: Path, compiler: str | None = None) -> VerifyResult:
         DataError: the folder or its golden vectors are missing or damaged.
         BuildError: the C does not compile, or its program fails.
     """
-    index = _load_index(folder)
+    index = load_index(folder)
     with tempfile.TemporaryDirectory(prefix="qmc-verify-") as name:
         work = Path(name)
-        _copy_sources(folder, work)
-        program = compile_folder(work, work / "run", _FLAGS, compiler)
+        program = traced_program(folder, work, compiler)
         return _compare(folder, index, program, work)
+
+
+def traced_program(folder: Path, work: Path, compiler: str | None = None) -> Path:
+    """Compile ``folder`` in ``work``: a program that also writes every layer's output."""
+    _copy_sources(folder, work)
+    return compile_folder(work, work / "run", _FLAGS, compiler)
+
+
+def layer_traces(
+    folder: Path, index: dict[str, Any], program: Path, work: Path
+) -> Iterator[list[bytes]]:
+    """For each golden input the packed output of every layer; short where the program is wrong."""
+    for case in range(index["cases"]):
+        run_program(program, golden_vector(folder, case, index["input"]), work)
+        trace = (work / "output.bin.trace").read_bytes()
+        outputs = []
+        for layer in index["layers"]:
+            size = _size(layer)
+            outputs.append(trace[:size])
+            trace = trace[size:]
+        if trace:  # more than the layers hold: the last one shows it
+            outputs[-1] += trace
+        yield outputs
 
 
 def print_result(data: dict[str, Any], console: Console) -> None:
@@ -74,7 +97,12 @@ def print_result(data: dict[str, Any], console: Console) -> None:
         console.print(f"NOT verified: {data['first_difference']}", markup=False, style="bold red")
 
 
-def _load_index(folder: Path) -> dict[str, Any]:
+def load_index(folder: Path) -> dict[str, Any]:
+    """The list of golden vectors.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     path = folder / INDEX
     try:
         index = json.loads(path.read_text(encoding="ascii"))
@@ -94,22 +122,18 @@ def _copy_sources(folder: Path, work: Path) -> None:
 
 def _compare(folder: Path, index: dict[str, Any], program: Path, work: Path) -> VerifyResult:
     layers, compared = index["layers"], 0
-    for case in range(index["cases"]):
-        source = _vector(folder, case, index["input"])
-        run_program(program, source, work)
-        trace = (work / "output.bin.trace").read_bytes()
-        sizes = sum(_size(layer) for layer in layers)
-        if len(trace) != sizes:
-            difference = f"case {case}: layers hold {len(trace)} bytes, {sizes} expected"
+    for case, trace in enumerate(layer_traces(folder, index, program, work)):
+        size, sizes = sum(map(len, trace)), sum(_size(layer) for layer in layers)
+        if size != sizes:
+            difference = f"case {case}: layers hold {size} bytes, {sizes} expected"
             return VerifyResult(False, case, len(layers), compared, difference)
-        for i, layer in enumerate(layers):
-            expected = _vector(folder, case, layer)
-            got, trace = trace[: len(expected)], trace[len(expected) :]
+        for i, (layer, got) in enumerate(zip(layers, trace, strict=True)):
+            expected = golden_vector(folder, case, layer)
             compared += len(expected)
             if got != expected:
                 difference = f"case {case}: layer {i} '{layer['name']}' {_where(got, expected)}"
                 return VerifyResult(False, case, len(layers), compared, difference)
-        if (work / "output.bin").read_bytes() != _vector(folder, case, layers[-1]):
+        if (work / "output.bin").read_bytes() != golden_vector(folder, case, layers[-1]):
             difference = f"case {case}: the output file differs from the last layer"
             return VerifyResult(False, case, len(layers), compared, difference)
     return VerifyResult(True, index["cases"], len(layers), compared)
@@ -119,7 +143,12 @@ def _size(tensor: dict[str, Any]) -> int:
     return storage_bytes(tuple(tensor["shape"]), tensor["bits"])
 
 
-def _vector(folder: Path, case: int, tensor: dict[str, Any]) -> bytes:
+def golden_vector(folder: Path, case: int, tensor: dict[str, Any]) -> bytes:
+    """A tensor of a golden input as it lies in memory; ``tensor`` is an entry of the index.
+
+    Raises:
+        DataError: it is missing or has another size.
+    """
     path = folder / "golden" / str(case) / Path(tensor["file"]).name
     try:
         data = path.read_bytes()

@@ -87,12 +87,20 @@ class _Rewriter(CallRewriter):
         values = constant(data)
         if values is not None:
             return relax.const(_round_trip(values, *entry))
+        if op_name(self.value(data)) == "relax.nn.pad" and not self._is_noted(data, entry):
+            return None  # the pad vanishes, and a rounding of its own with it
         if not self._takes_clamp(data):
             self._note(data, json.dumps(entry))
             return data
         self._table.setdefault(range_key(self.variable.name), json.dumps(entry))
         top = (1 << bits) - 1
         return clamp(data, -zero_point * scale, (top - zero_point) * scale)
+
+    def _is_noted(self, pad: Any, entry: tuple[int, float, int]) -> bool:
+        """Whether what is padded has this quantization, or none."""
+        source = self.value(pad).args[0]
+        text = self._table.get(range_key(source.name), json.dumps(entry))
+        return text == json.dumps(entry)
 
     def _note(self, data: Any, text: str) -> None:
         """Enter ``data``, and what it was before transposes and reshapes, which may vanish."""

@@ -86,7 +86,10 @@ def _qonnx(chosen: Chosen) -> Written:
 
 
 def _encodings(chosen: Chosen) -> Written:
-    return {"": encodings_text(chosen.network, chosen.scheme).encode()}, []
+    fitted = [name for name, weights in chosen.scheme.weights.items() if weights.codes is not None]
+    notes = [f"fitted integers of {', '.join(fitted)} are not in it: nearest ones differ"]
+    text = encodings_text(chosen.network, chosen.scheme)
+    return {"": text.encode()}, notes if fitted else []
 
 
 def _timeloop(chosen: Chosen) -> Written:

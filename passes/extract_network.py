@@ -143,8 +143,8 @@ _QUANTIZATION = "allowed: one scale per tensor, in pairs of equal parameters"
 _ALLOWED = {
     "relax.quantize": _QUANTIZATION,
     "relax.dequantize": _QUANTIZATION,
-    "relax.nn.pad": "allowed: zeros around height and width, before a convolution or pool, with one "
-    "quantization on both sides",
+    "relax.nn.pad": "allowed: zeros around height and width, before a convolution or pool, with "
+    "one quantization on both sides",
     "relax.mean": "allowed: over height and width",
     "relax.max": "allowed: over height and width",
     "relax.broadcast_to": "allowed: before a Mul with a value of that shape",

@@ -70,7 +70,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except QmcError as error:
-        _fail(str(error))
+        _fail(f"{error} [{error.code}]")
     except _UsageError as error:
         if not str(error).strip():  # no arguments at all: typer has the help text ready
             error.show()

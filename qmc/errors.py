@@ -1,17 +1,20 @@
 """Every exception that qmc raises on purpose.
 
 A message says where, what, the value found and what is allowed, on one line. The command line
-prints ``qmc: error: <message>`` and exits with 2 for these; anything else is our bug and exits
-with 1.
+prints ``qmc: error: <message> [<code>]`` and exits with 2 for these; anything else is our bug and
+exits with 1. Codes never change their meaning; docs/errors.md lists them (qmc/error_page.py).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 
 class QmcError(Exception):
-    """Base of all user errors."""
+    """A wrong option, or options that do not go together; the base of all user errors."""
+
+    code: ClassVar[str] = "E100"
 
     def __str__(self) -> str:
         return " ".join(super().__str__().split())  # one line, whatever a library put into it
@@ -19,6 +22,8 @@ class QmcError(Exception):
 
 class ModelError(QmcError):
     """A model file that qmc cannot take."""
+
+    code = "E110"
 
     def __init__(self, path: Path | str, reason: str, node: str | None = None) -> None:
         where = f"{path}: node '{node}'" if node else f"{path}"
@@ -28,12 +33,16 @@ class ModelError(QmcError):
 class UnsupportedOpError(ModelError):
     """An operator, or a use of one, outside the supported set; names the rule that is broken."""
 
+    code = "E111"
+
     def __init__(self, path: Path | str, node: str, op: str, rule: str) -> None:
         super().__init__(path, f"operator {op}: {rule}", node)
 
 
 class TargetError(QmcError):
     """A machine description that is wrong: file, key, value found, what is allowed."""
+
+    code = "E120"
 
     def __init__(self, path: Path | str, key: str, value: object, allowed: str) -> None:
         super().__init__(f"{path}: {key}: found {value!r}; allowed: {allowed}")
@@ -42,13 +51,19 @@ class TargetError(QmcError):
 class SchemeError(QmcError):
     """A quantization scheme that does not fit the network."""
 
+    code = "E130"
+
 
 class DataError(QmcError):
     """Calibration, evaluation or input data that cannot be used."""
 
+    code = "E140"
+
 
 class QuantizationError(QmcError):
     """A layer that cannot be quantized as asked."""
+
+    code = "E150"
 
     def __init__(self, layer: str, reason: str) -> None:
         super().__init__(f"layer '{layer}': {reason}")
@@ -57,12 +72,16 @@ class QuantizationError(QmcError):
 class MappingError(QmcError):
     """A mapping that is not legal for its layer and machine."""
 
+    code = "E160"
+
     def __init__(self, layer: str, level: str, reason: str) -> None:
         super().__init__(f"layer '{layer}': mapping at {level}: {reason}")
 
 
 class CapacityError(MappingError):
     """A tile that does not fit the memory it is kept in."""
+
+    code = "E161"
 
     def __init__(self, layer: str, level: str, needed_bytes: int, available_bytes: int) -> None:
         self.needed_bytes = needed_bytes
@@ -75,12 +94,16 @@ class CapacityError(MappingError):
 class NoMappingError(QmcError):
     """No legal mapping exists; names the rule at fault and the nearest change that fits."""
 
+    code = "E162"
+
     def __init__(self, layer: str, target: str, reason: str) -> None:
         super().__init__(f"layer '{layer}': no mapping fits target '{target}': {reason}")
 
 
 class LatencyLimitError(NoMappingError):
     """Every mapping takes more cycles than were allowed."""
+
+    code = "E163"
 
     def __init__(
         self, layer: str, target: str, max_cycles: int, least_cycles: int, proved: bool
@@ -94,9 +117,13 @@ class LatencyLimitError(NoMappingError):
 class CostModelError(QmcError):
     """A cost model that cannot price what it is given."""
 
+    code = "E170"
+
 
 class CodegenError(QmcError):
     """A layer for which no C can be emitted."""
+
+    code = "E180"
 
     def __init__(self, layer: str, reason: str) -> None:
         super().__init__(f"layer '{layer}': {reason}")
@@ -105,10 +132,16 @@ class CodegenError(QmcError):
 class BuildError(QmcError):
     """The emitted C did not compile, or its program did not run."""
 
+    code = "E181"
+
 
 class OutputError(QmcError):
     """A place where output cannot be written."""
 
+    code = "E190"
+
 
 class VersionError(QmcError):
     """A library of the wrong version."""
+
+    code = "E191"

@@ -10,16 +10,17 @@ import numpy as np
 
 from qmc.candidates import FOREVER, Candidates, Currency
 from qmc.chain_costs import words_of_tiles
-from qmc.descent import PLAN, Plan, Tiles
+from qmc.descent_bounds import CURRENCIES, PLAN, Plan, Tiles
 from qmc.lattice import IRRELEVANT, Lattice, build_lattice, reuse, tile_volumes
 from qmc.mapspace import DIMS, MapSpace, loopable_dims
 from qmc.nest_records import Floats, I, Ints, K, O, Problem
-from qmc.relaxation import LANES, Grid, Lanes, Memories, Tables, relax
+from qmc.relaxation import Costs, Grid, Tables, relax
 from qmc.sliding import ALL_K, NO_K, SOME_K, Windows, arriving_windows, windows
-from qmc.spatial_choices import Spread
 
 _WINDOW = np.array([dim.value in "PQRS" for dim in DIMS])
 _IRRELEVANT = np.array([[dim in dims for dim in range(8)] for dims in IRRELEVANT], np.int64)
+#: Spreads and sets times nodes whose inputs are kept.
+_MOST_INPUTS = 1 << 21
 #: Fan-outs between loops and a tile, each with a spread, and whether others lie outside.
 _Path = tuple[tuple[tuple[int, int], ...], bool]
 
@@ -32,9 +33,12 @@ class CandidateTables:
         found: all candidates.
         lattice, windows: of their tiles. slides: whether windows overlap or leave holes.
         cases: (nodes,) row of :func:`qmc.sliding.arriving_windows` that a node has.
-        memories, grid, tables: see :func:`qmc.relaxation.relax`.
-        inside: of spreads, by extents: nodes of one instance.
+        grid: see :func:`qmc.relaxation.relax`.
+        scratch: its tables where only the cost is asked for.
+        tables: its tables in every currency; ``before`` and ``after`` of all with an axis more.
+        inside: (n, 2) nodes and those of one instance, by extents of a spread.
         arriving: (3, windows) inputs that arrive, by path.
+        inputs: (levels, nodes) and (nodes,) of :func:`_inputs`, of the last spread and set.
     """
 
     found: Candidates
@@ -42,11 +46,12 @@ class CandidateTables:
     windows: Windows
     slides: bool
     cases: Ints
-    memories: Memories
     grid: Grid
+    scratch: Tables
     tables: Tables
     inside: dict[tuple[int, ...], Ints] = field(default_factory=dict)
     arriving: dict[_Path, Floats] = field(default_factory=dict)
+    inputs: dict[tuple[int, int], tuple[Floats, Floats]] = field(default_factory=dict)
 
 
 def candidate_tables(space: MapSpace, problem: Problem, found: Candidates) -> CandidateTables:
@@ -60,84 +65,68 @@ def candidate_tables(space: MapSpace, problem: Problem, found: Candidates) -> Ca
             looped[block.level, list(loopable_dims(space, block))] = 1
     complete = (lattice.extents == lattice.bounds) | (looped[0] == 1)
     channels = lattice.extents[:, K]
-    shape = (count, 4, lattice.nodes, LANES)
     stored = problem["stored_bits"][:count]
+    words = words_of_tiles(memories, tile_volumes(lattice, problem), stored)
+    chains = np.empty((9, lattice.nodes))
+    currencies = min(CURRENCIES, 1 + len(found.ports))
+    shape = (4, lattice.nodes)
     return CandidateTables(
         found=found,
         lattice=lattice,
         windows=windows(space.bounds, lattice.digits, problem["window"]),
         slides=layer.bounds.R * layer.bounds.S > 1 or layer.strides != (1, 1),
         cases=np.where(channels == 1, NO_K, np.where(channels < channels[-1], SOME_K, ALL_K)),
-        memories=Memories(
-            words=words_of_tiles(memories, tile_volumes(lattice, problem), stored),
-            depth=problem["depth"][:count].copy(),
-            looped=looped,
-        ),
         grid=Grid(
             moves=lattice.moves,
             stride=lattice.stride,
             radix=lattice.radix,
             irrelevant=_IRRELEVANT,
+            looped=looped,
             reuse=reuse(lattice),
             outer=np.flatnonzero(complete.all(axis=1)),
+            words=words.astype(np.float64),
+            depth=problem["depth"][:count].copy(),
         ),
+        scratch=Tables(chains, np.empty((1, *shape)), np.empty((1, *shape))),
         tables=Tables(
-            chains=np.empty((8, lattice.nodes, LANES)),
-            before=np.empty(shape),
-            after=np.empty(shape),
-            ended=np.empty((lattice.nodes, LANES)),
+            chains,
+            before=np.empty((currencies, count, *shape)),
+            after=np.empty((currencies, count, *shape)),
         ),
     )
 
 
-def relax_lanes(
-    tables: CandidateTables, index: int, currencies: Sequence[Currency], keeps: Sequence[int]
-) -> Floats:
-    """(LANES,) least cost of one spread, constants included.
+def relaxed(
+    tables: CandidateTables, index: int, keep: int, currency: Currency, lane: int | None = None
+) -> float:
+    """Least cost of one candidate, constants included.
 
     Args:
         tables: of the search.
         index: the spread.
-        currencies: one for all keep choices, or several for one keep choice.
-        keeps: up to LANES, likewise; of at most two sets of memories that keep I.
+        keep: the keep choice.
+        currency: in which to count.
+        lane: where to leave the tables for a descent; None for nowhere.
     """
     found, count = tables.found, len(tables.found.levels)
-    lanes = max(len(currencies), len(keeps))
-    lane_of = np.minimum(np.arange(LANES), lanes - 1)
-    chosen = np.asarray(keeps)[np.minimum(lane_of, len(keeps) - 1)]
-    pays = np.zeros((count, 4, LANES))
-    once = np.zeros((count, 3, LANES))
-    kept = np.zeros((count, LANES, 3), np.int64)
-    constant = np.zeros(LANES)
-    for x in range(3):
-        held = found.held[x, chosen]
-        kept[:, :, x] = found.kept[x][held].T
-        if len(currencies) == 1:
-            way = currencies[0].ways[x]
-            pays[:, x] = way.pays[held, index].T
-            once[:, x] = way.once[held, index].T
-            constant += way.later[held, index, 0]
-        else:
-            for lane, at in enumerate(lane_of):
-                way = currencies[at].ways[x]
-                pays[:, x, lane] = way.pays[held[lane], index]
-                once[:, x, lane] = way.once[held[lane], index]
-                constant[lane] += way.later[held[lane], index, 0]
-    innermost = np.array([found.holders[O][each][-1] for each in found.held[O, chosen]])
-    kept[innermost, np.arange(LANES), O] += found.partial[found.held[O, chosen], index]
-    sets = sorted(set(found.held[I, chosen].tolist()))
-    second = found.held[I, chosen] != sets[0]
-    pays[:, 3, second], pays[:, I, second] = pays[:, I, second], 0.0
-    inputs, whole = zip(
-        *(_inputs(tables, index, held) for held in (sets[0], sets[-1])), strict=True
-    )
-    inside, begins, _ = ways_of(tables, index)
-    candidate = Lanes(
-        *(pays, once, kept, inside, begins), np.stack(inputs, axis=1), np.stack(whole)
-    )
-    least = relax(tables.memories, candidate, tables.grid, tables.tables)
-    total: Floats = least + constant
-    return total
+    pays, once = np.empty((count, 3)), np.empty((count, 3))
+    kept = np.empty((count, 3), np.int64)
+    constant = 0.0
+    for x, way in enumerate(currency.ways):
+        held = found.held[x, keep]
+        pays[:, x] = way.pays[held, index]
+        once[:, x] = way.once[held, index]
+        kept[:, x] = found.kept[x][held]
+        constant += float(way.later[held, index, 0])
+    sums = found.held[O, keep]
+    kept[found.holders[O][sums][-1], O] += found.partial[sums, index]
+    inputs, whole = _inputs(tables, index, int(found.held[I, keep]))
+    inside, begins = _inside(tables, index)
+    used = tables.scratch
+    if lane is not None:
+        used = Tables(used.chains, tables.tables.before[lane], tables.tables.after[lane])
+    costs = Costs(pays, once, kept, inside, begins, inputs, whole)
+    return float(relax(tables.grid, costs, used)) + constant
 
 
 def _inputs(tables: CandidateTables, index: int, held: int) -> tuple[Floats, Floats]:
@@ -152,13 +141,18 @@ def _inputs(tables: CandidateTables, index: int, held: int) -> tuple[Floats, Flo
         (levels, nodes) when the run of I ends in the loops of a level; (nodes,) when it goes on to
         the end of the outermost loops.
     """
-    if not tables.slides:
-        kept = tables.grid.reuse[I]
-        return np.tile(kept, (len(tables.found.levels), 1)), np.full(len(kept), kept[-1])
-    at = tables.windows.nodes
-    rows = [_arriving(tables, path) for path in _paths(tables, index, held)]
-    inputs = np.stack([row[tables.cases, at] for row in rows]) * tables.grid.reuse[I]
-    return inputs, rows[0][ALL_K, at] * tables.grid.reuse[I, -1]
+    if (index, held) not in tables.inputs:
+        if len(tables.inputs) * tables.lattice.nodes > _MOST_INPUTS:
+            tables.inputs.clear()
+        kept, count = tables.grid.reuse[I], len(tables.found.levels)
+        rows, whole = np.ones((1, 1)), np.ones(1)
+        if tables.slides:
+            at = tables.windows.nodes
+            seen = [_arriving(tables, path) for path in _paths(tables, index, held)]
+            rows, whole = np.stack([row[tables.cases, at] for row in seen]), seen[0][ALL_K, at]
+        inputs = np.multiply(rows, kept, out=np.empty((count, len(kept))))
+        tables.inputs[index, held] = inputs, np.multiply(whole, kept[-1], out=np.empty(len(kept)))
+    return tables.inputs[index, held]
 
 
 def _paths(tables: CandidateTables, index: int, held: int) -> list[_Path]:
@@ -189,27 +183,27 @@ def _arriving(tables: CandidateTables, path: _Path) -> Floats:
     return tables.arriving[path]
 
 
-def ways_of(tables: CandidateTables, index: int) -> tuple[Ints, Ints, Ints]:
-    """The ways over all fan-outs: nodes inside, where each fan-out's begin, extents."""
+def _inside(tables: CandidateTables, index: int) -> tuple[Ints, Ints]:
+    """Pairs of nodes of all fan-outs, and where each one's begin; see :class:`Costs`."""
     inside: list[Ints] = []
     begins = [0]
-    extents: list[Ints] = []
     for level, found in enumerate(tables.found.levels):
-        spread = found[tables.found.picked[index, level]]
-        inside += _inside(tables, spread)
-        extents.append(spread.factors)
-        begins.append(len(inside))
-    return np.stack(inside), np.array(begins), np.concatenate(extents)
+        used = tables.found.degrees.instances[index, level] > 1
+        ways = found[tables.found.picked[index, level]].factors.prod(axis=1) if used else ()
+        pairs = [_pairs(tables, extents) for extents in sorted(set(map(tuple, ways)))]
+        inside += pairs
+        begins.append(begins[-1] + sum(map(len, pairs)))
+    together = np.concatenate(inside) if inside else np.zeros((0, 2), np.int64)
+    return together, np.array(begins)
 
 
-def _inside(tables: CandidateTables, spread: Spread) -> list[Ints]:
-    """(nodes,) for every way of a spread: the node of one of its instances; -1 for none."""
-    nodes = []
-    for both in map(tuple, spread.factors.prod(axis=1).tolist()):
-        if both not in tables.inside:
-            tables.inside[both] = tables.lattice.inside(both)
-        nodes.append(tables.inside[both])
-    return nodes
+def _pairs(tables: CandidateTables, extents: tuple[int, ...]) -> Ints:
+    """(n, 2) the nodes that extents divide, and what is inside."""
+    if extents not in tables.inside:
+        inside = tables.lattice.inside(extents)
+        nodes = np.flatnonzero(inside >= 0)
+        tables.inside[extents] = np.stack([nodes, inside[nodes]], axis=1)
+    return tables.inside[extents]
 
 
 def plan_of(
@@ -228,8 +222,10 @@ def plan_of(
             plan["ports"][lane - 1] = currency.port
     plan["port_count"] = len(currencies) - 1
     plan["idle"], plan["compute"] = found.idle[index], found.cycles[index]
-    _, begins, extents = ways_of(tables, index)
-    plan["ways"][: count + 1] = begins
+    chosen = [
+        level[at].factors for level, at in zip(found.levels, found.picked[index], strict=True)
+    ]
+    plan["ways"][: count + 1] = np.cumsum([0, *map(len, chosen)])
     return plan, Tiles(
         subs=lattice.subs,
         sub_counts=lattice.sub_counts,
@@ -237,7 +233,7 @@ def plan_of(
         radix=lattice.radix,
         reuse=tables.grid.reuse,
         inputs=_inputs_by_case(tables, index, int(found.held[I, keep])),
-        factors=extents,
+        factors=np.concatenate(chosen),
         before=tables.tables.before,
         after=tables.tables.after,
     )
@@ -249,4 +245,5 @@ def _inputs_by_case(tables: CandidateTables, index: int, held: int) -> Floats:
     if not tables.slides:
         return np.ones((count, 3, nodes))
     at = tables.windows.nodes
-    return np.stack([_arriving(tables, path)[:, at] for path in _paths(tables, index, held)])
+    paths = _paths(tables, index, held)
+    return np.stack([_arriving(tables, path).take(at, axis=1) for path in paths])

@@ -72,7 +72,9 @@ class Candidates:
     energy: Currency
     ports: tuple[Currency, ...]
 
-    def keys(self, spread: int | Ints, energy: Floats, cycles: Floats) -> tuple[Floats, Floats]:
+    def keys(
+        self, spread: int | Ints, energy: Floats | float, cycles: Floats
+    ) -> tuple[Floats, Floats]:
         """Objective, and what decides among equals, of energy (MACs and leakage aside), cycles."""
         whole = energy + self.mac_pj + self.idle[spread] * np.minimum(cycles, FOREVER)
         if self.objective == EDP:

@@ -24,6 +24,7 @@ _KERNELS = (
     "random_walk.py",
     "sliding.py",
     "relaxation.py",
+    "descent_bounds.py",
     "descent.py",
     "width_kernel.py",
     "width_walk.py",

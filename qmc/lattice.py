@@ -28,7 +28,7 @@ IRRELEVANT: tuple[tuple[int, ...], ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Nodes are numbered in mixed radix, the last dim fastest.
+    """Nodes are numbered in mixed radix, the dim of most divisors fastest.
 
     Attributes:
         bounds: (8,) loop bounds.
@@ -70,8 +70,11 @@ def build_lattice(bounds: tuple[int, ...]) -> Lattice:
     """The lattice of all tiles within ``bounds``."""
     values = [np.array(divisors(bound)) for bound in bounds]
     radix = np.array([len(v) for v in values])
-    stride = np.append(np.cumprod(radix[:0:-1])[::-1], 1)
-    nodes = int(np.prod(radix))
+    stride = np.empty(8, np.int64)
+    nodes = 1
+    for dim in np.argsort(-radix, kind="stable").tolist():  # long rows of neighbours are fast
+        stride[dim] = nodes
+        nodes *= int(radix[dim])
     digits = (np.arange(nodes)[:, None] // stride) % radix
     extents = np.stack([v[digits[:, d]] for d, v in enumerate(values)], axis=1)
     most = int(radix.max())

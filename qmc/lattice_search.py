@@ -3,8 +3,7 @@
 Three steps, each cheaper than what it saves:
 
 1. every candidate (:mod:`qmc.candidates`) is bounded by what must move at least;
-2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`), eight
-   at once;
+2. the promising ones get the optimum of a relaxed problem (:mod:`qmc.relaxation`);
 3. those that could still hold the best mapping are descended into (:mod:`qmc.descent`), with a
    limit just above the best relaxed value first, which is raised until a mapping is found.
 
@@ -14,7 +13,7 @@ All that is left out is bounded from below by the best mapping found, so it is t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import prod
@@ -22,14 +21,14 @@ from math import prod
 import numpy as np
 
 from qmc.branch_and_bound import VISITED, State
-from qmc.candidate_tables import CandidateTables, candidate_tables, plan_of, relax_lanes
+from qmc.candidate_tables import CandidateTables, candidate_tables, plan_of, relaxed
 from qmc.candidates import Candidates, Currency, candidates
-from qmc.descent import PLACE, Descent, descend, start
+from qmc.descent import descend, descent
+from qmc.descent_bounds import CURRENCIES
 from qmc.layer import Operand
 from qmc.mapspace import MapSpace, divisors
 from qmc.nest_bounds import TIE, Choices
-from qmc.nest_records import Floats, I, Ints, Problem, empty_nest
-from qmc.relaxation import LANES
+from qmc.nest_records import Floats, Ints, Problem
 from qmc.spatial_choices import Spread, count_pairs, spreads
 
 #: Limits of the descents, above the best relaxed value; the last one is none.
@@ -39,8 +38,8 @@ _LIMITS = (1.03, 1.2, 1.6, 4.0, np.inf)
 _LARGEST_TABLES, _MOST_PAIRS, _MOST_WAYS = 800 << 20, 50_000, 1 << 19
 #: Priced levels between two looks at the clock.
 _SLICE = 1 << 16
-#: Batches of relaxed candidates that count as many steps of a search as this.
-_BATCH_STEPS = 1 << 12
+#: A relaxed candidate counts as many steps of a search as this.
+_RELAXED_STEPS = 1 << 9
 #: Steps to look for a mapping when all others are used up.
 _LAST_STEPS = 1 << 20
 #: Candidates: spread and keep choice.
@@ -107,7 +106,7 @@ def practical_spreads(space: MapSpace) -> tuple[tuple[Spread, ...], ...] | None:
     """The spreads over each fan-out; None where the tables of the search would be too large."""
     levels = range(len(space.target.memories))
     nodes = prod(len(divisors(bound)) for bound in space.bounds)
-    if nodes * LANES * 8 * (8 * len(levels) + 8) > _LARGEST_TABLES:
+    if nodes * CURRENCIES * 8 * (8 * len(levels) + 8) > _LARGEST_TABLES:
         return None
     if max(count_pairs(space, level) for level in levels) > _MOST_PAIRS:
         return None
@@ -242,38 +241,15 @@ def _relax_below(search: LatticeSearch, first: Floats, order: Ints, cutoff: _Key
             for keep, value in enumerate(keys)
             if (index, keep) not in search.relaxed and value < (best if cutoff is None else cutoff)
         ]
-        waiting.sort(key=lambda keep: keys[keep])
-        while waiting:
-            limit = best if cutoff is None else cutoff
-            waiting = [keep for keep in waiting if keys[keep] < limit]
-            lanes = _next_lanes(search.found, waiting)
-            if not lanes:
+        for keep in sorted(waiting, key=lambda keep: keys[keep]):
+            if keys[keep] >= (best if cutoff is None else cutoff):
                 break
-            search.spend(_BATCH_STEPS)
-            energy = _relax(search, index, [search.found.energy], lanes)
-            cycles = np.full(LANES, search.found.cycles[index])
-            values = zip(
-                *(part.tolist() for part in search.found.keys(index, energy, cycles)), strict=True
-            )
-            for keep, value in zip(lanes, values, strict=False):
-                search.relaxed[index, keep] = max(value, keys[keep])
-                best = min(best, search.relaxed[index, keep])
-            waiting = [keep for keep in waiting if keep not in lanes]
+            search.spend(_RELAXED_STEPS)
+            energy = relaxed(search.tables, index, keep, search.found.energy)
+            value = search.found.keys(index, energy, search.found.cycles[index])
+            search.relaxed[index, keep] = max((float(value[0]), float(value[1])), keys[keep])
+            best = min(best, search.relaxed[index, keep])
     return best
-
-
-def _next_lanes(found: Candidates, waiting: list[int]) -> list[int]:
-    """The first keep choices that can be relaxed together; see :func:`relax_lanes`."""
-    sets = list(dict.fromkeys(found.held[I, waiting].tolist()))[:2]
-    return [keep for keep in waiting if found.held[I, keep] in sets][:LANES]
-
-
-def _relax(
-    search: LatticeSearch, index: int, currencies: Sequence[Currency], keeps: Sequence[int]
-) -> Floats:
-    """As :func:`relax_lanes`; the tables are no longer those of another candidate."""
-    search.tabled = None
-    return relax_lanes(search.tables, index, currencies, keeps)
 
 
 def _bound_ports(search: LatticeSearch, candidate: _Candidate) -> list[Currency]:
@@ -288,11 +264,15 @@ def _bound_ports(search: LatticeSearch, candidate: _Candidate) -> list[Currency]
     def least(port: Currency) -> float:
         return float(sum(port.least[x][found.held[x, keep], index] for x in range(3)))
 
-    ports = sorted(found.ports, key=least, reverse=True)[: LANES - 1]
+    ports = sorted(found.ports, key=least, reverse=True)[: CURRENCIES - 1]
     currencies = [found.energy, *ports]
     if search.tabled != candidate:
-        search.spend(_BATCH_STEPS)
-        energy, *busy = _relax(search, index, currencies, [keep])[: len(currencies)]
+        search.spend(_RELAXED_STEPS * len(currencies))
+        search.tabled = None
+        energy, *busy = (
+            relaxed(search.tables, index, keep, currency, lane)
+            for lane, currency in enumerate(currencies)
+        )
         cycles = max([found.cycles[index], *np.ceil(np.array(busy) * (1 - 4 * TIE))])
         first, second = (float(key) for key in found.keys(index, energy, cycles))
         search.relaxed[candidate] = max(search.relaxed[candidate], (first, second))
@@ -308,17 +288,7 @@ def _descend(search: LatticeSearch, state: State, candidate: _Candidate) -> None
     currencies = _bound_ports(search, candidate)
     plan, tiles = plan_of(search.tables, index, keep, currencies)
     problem = search.problem_of(keep)
-    d = Descent(
-        problem=problem,
-        choices=search.choices,
-        nest=empty_nest(problem["bounds"]),
-        state=state,
-        objective=found.objective,
-        plan=plan,
-        place=np.zeros(1, PLACE)[0],
-        tiles=tiles,
-    )
-    start(d)
+    d = descent(problem, search.choices, state, found.objective, plan, tiles)
     finished, best = False, tuple(state["best"])
     while not finished:
         visited = int(state["counts"][VISITED])

@@ -123,8 +123,8 @@ def distinct_receivers(problem: Problem, nest: Nest, operand: int, outer: int, i
     count = 1
     for level in range(outer, inner):
         if nest.instances[level + 1] > nest.instances[level]:
-            count *= distinct_along(problem, nest, operand, level, 1)
-            count *= distinct_along(problem, nest, operand, level, 2)
+            for axis in range(1, 3):
+                count *= distinct_along(problem, nest, operand, level, axis)
     return count
 
 

@@ -213,8 +213,9 @@ def _count_receivers(problem: Problem, nest: Nest, level: int) -> None:
         nest.spread[level, operand] = 1
     if nest.instances[level + 1] > nest.instances[level]:
         for operand in range(3):
-            along_x = distinct_along(problem, nest, operand, level, 1)
-            nest.spread[level, operand] = along_x * distinct_along(problem, nest, operand, level, 2)
+            for axis in range(1, 3):
+                along = distinct_along(problem, nest, operand, level, axis)
+                nest.spread[level, operand] *= along
 
 
 @compiled

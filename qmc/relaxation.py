@@ -5,8 +5,6 @@ rounded up, inputs overlap in the best direction. What an operand costs between 
 one number (``pays``) times what arrives per multiply-accumulate at the node where its *run* ends:
 a tile stays while loops run that do not index its operand. Inside out, a chain is a node, what it
 has cost, and which operands' innermost-but-last tiles still stay (are *open*).
-
-Several keep choices (*lanes*) are computed side by side; lanes are the fastest axis.
 """
 
 from __future__ import annotations
@@ -17,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.jit import compiled
-from qmc.nest_records import Floats, Ints
-
-#: Keep choices computed side by side.
-LANES = 8
-#: Sets of open operands: bit x stands for operand x.
-_SETS = 8
+from qmc.nest_records import Floats, I, Ints, O, W
 
 Bools = NDArray[np.bool_]
+
+#: Sets of open operands: bit x stands for operand x.
+_SETS = 8
 
 
 class Grid(NamedTuple):
@@ -32,45 +28,36 @@ class Grid(NamedTuple):
 
     Attributes:
         irrelevant: (3, 8) dims that do not index an operand.
+        looped: (levels, 8) whether a level may have a loop in time over a dim.
         reuse: (3, nodes) see :func:`qmc.lattice.reuse`.
         outer: nodes from which the loops of the outermost memory lead to the whole layer.
+        words: (levels, 4, nodes) words that the tile of W, I, a finished O, a partial O takes.
+        depth: (levels,) words of the memory, 0 is unlimited.
     """
 
     moves: Ints
     stride: Ints
     radix: Ints
     irrelevant: Ints
+    looped: Ints
     reuse: Floats
     outer: Ints
-
-
-class Memories(NamedTuple):
-    """What holds for all candidates.
-
-    Attributes:
-        words: (levels, 4, nodes) words that the tile of W, I, a finished O, a partial O takes.
-        depth: (levels,) words of the memory, 0 is unlimited.
-        looped: (levels, 8) whether a level may have a loop in time over a dim.
-    """
-
-    words: Ints
+    words: Floats
     depth: Ints
-    looped: Ints
 
 
-class Lanes(NamedTuple):
-    """What the lanes differ in, and their spread.
+class Costs(NamedTuple):
+    """What one keep choice and spread costs, in one currency.
 
     Attributes:
-        pays: (levels, 4, LANES) what an element of W, I, O costs whose run ends in the loops of a
-            level; the last one of I again: in a lane one of the two is 0.
-        once: (levels, 3, LANES) least cost between a memory and the next holder inside.
-        kept: (levels, LANES, 3) whether a lane keeps an operand; 2 for O as partial sums.
-        inside: (all ways, nodes) node of a tile divided by the extents of a way; -1 if they do not
-            divide it. begins: the ways of the fan-out below level l are begins[l] to begins[l + 1].
-        inputs: (levels, 2, nodes) elements of I that arrive per multiply-accumulate when its run
-            ends in the loops of a level, for either cost.
-        whole: (2, nodes) the same when its run goes on to the end of the outermost loops.
+        pays: (levels, 3) what an element of W, I, O costs whose run ends in the loops of a level.
+        once: (levels, 3) least cost between a memory and the next holder inside.
+        kept: (levels, 3) whether a level keeps an operand; 2 for O as partial sums.
+        inside: (n, 2) nodes, and those of one of the instances that share the tile.
+        begins: of the fan-out below level l the rows of ``inside`` are begins[l] to begins[l + 1].
+        inputs: (levels, nodes) elements of I that arrive per multiply-accumulate when its run ends
+            in the loops of a level.
+        whole: (nodes,) the same when its run goes on to the end of the outermost loops.
     """
 
     pays: Floats
@@ -86,272 +73,255 @@ class Tables(NamedTuple):
     """Memory of the computation.
 
     Attributes:
-        chains: (8, nodes, LANES) least cost by set of open operands.
-        before, after: (levels, 4, nodes, LANES) see :func:`loop_block`.
-        ended: (nodes, LANES) scratch.
+        chains: (9, nodes) least cost by set of open operands, and one row of scratch.
+        before: (levels, 4, nodes) least cost of the chains that the loops of a level extend: with
+            none open; when W, I, O stays open and all others end here.
+        after: (levels, 4, nodes) least cost of the chains after the loops: with none open, with W,
+            I, O open. Either has one level only if it is no more than scratch.
     """
 
     chains: Floats
     before: Floats
     after: Floats
-    ended: Floats
 
 
 @compiled
-def least_below(table: Floats, grid: Grid, dims: Ints) -> None:
-    """Replace every node's value by the least over all its divisors along ``dims``, in place.
-
-    Args:
-        table: (nodes, LANES).
-        grid: the lattice.
-        dims: (8,) whether to go along a dim.
-    """
-    nodes = table.shape[0]
-    for index in range(grid.moves.shape[0]):
-        dim, high, low = grid.moves[index, 0], grid.moves[index, 1], grid.moves[index, 2]
-        if not dims[dim]:
-            continue
-        step = grid.stride[dim]
-        for base in range(0, nodes, step * grid.radix[dim]):
-            above, below = base + high * step, base + low * step
-            for node in range(step):
-                for lane in range(LANES):
-                    value = table[below + node, lane]
-                    if value < table[above + node, lane]:
-                        table[above + node, lane] = value
+def relax(grid: Grid, costs: Costs, tables: Tables) -> float:
+    """Least cost of all chains; ``tables`` keep what :mod:`qmc.descent` looks up."""
+    chains = tables.chains
+    row = np.arange(_SETS + 1)  # of every set in chains; the last one is scratch
+    live = np.zeros(_SETS, np.bool_)
+    live[0] = True
+    fill(chains[0], np.inf)
+    chains[0, 0] = 0.0
+    for level in range(grid.depth.shape[0] - 1, -1, -1):
+        first, last = costs.begins[level], costs.begins[level + 1]
+        if last > first:
+            for opened in range(_SETS):
+                if live[opened]:
+                    spread_out(chains[row[opened]], costs.inside[first:last], chains[row[_SETS]])
+                    row[opened], row[_SETS] = row[_SETS], row[opened]
+        slot = min(level, tables.before.shape[0] - 1)
+        before, after = tables.before[slot], tables.after[slot]
+        ends = (grid.reuse[W], costs.inputs[level], grid.reuse[O])
+        pays = costs.pays[level]
+        some = np.zeros(4, np.bool_)
+        for operand in range(-1, 3):
+            some[operand + 1] = close_others(
+                chains, row, live, pays, ends, operand, before[operand + 1]
+            )
+        if level == 0:
+            return outermost_block(before, after, some, grid, costs)
+        loop_block(before, after, some, pays, ends, grid, level)
+        live[0] = True
+        copy(after[0], chains[row[0]])
+        for operand in range(3):
+            live[1 << operand] = some[operand + 1]
+            copy(after[operand + 1], chains[row[1 << operand]])
+        hold(chains, row, live, grid, costs, level)
+    return np.inf
 
 
 @compiled
-def pending(
-    chains: Floats, live: Bools, pays: Floats, reuse: Floats, operand: int, out: Floats
+def fill(table: Floats, value: float) -> None:
+    """Set all of a table (nodes,)."""
+    for node in range(table.shape[0]):
+        table[node] = value
+
+
+@compiled
+def copy(source: Floats, out: Floats) -> None:
+    """Copy a table (nodes,)."""
+    for node in range(out.shape[0]):
+        out[node] = source[node]
+
+
+@compiled
+def spread_out(table: Floats, inside: Ints, out: Floats) -> None:
+    """Put copies of every tile side by side, in the cheapest of several ways: (n, 2) nodes."""
+    fill(out, np.inf)
+    for pair in range(inside.shape[0]):
+        node = inside[pair, 0]
+        out[node] = min(out[node], table[inside[pair, 1]])
+
+
+@compiled
+def close_others(
+    chains: Floats,
+    row: Ints,
+    live: Bools,
+    pays: Floats,
+    ends: tuple[Floats, Floats, Floats],
+    operand: int,
+    out: Floats,
 ) -> bool:
     """Least cost of a chain when ``operand`` stays open and all other open operands end here.
 
     Args:
-        chains: (8, nodes, LANES) least cost by set of open operands.
+        chains: (9, nodes) least cost by set of open operands.
+        row: (8,) of every set.
         live: (8,) sets that occur.
-        pays: (4, LANES) cost per arriving element, of all multiply-accumulates; see :class:`Lanes`.
-        reuse: (4, nodes) elements that arrive, likewise.
+        pays: (3,) cost per arriving element, of all multiply-accumulates.
+        ends: (nodes,) elements of every operand that arrive per multiply-accumulate.
         operand: which stays; -1 for chains with none open.
-        out: (nodes, LANES).
+        out: (nodes,), infinite where there are none.
 
     Returns:
         Whether there are such chains.
     """
-    nodes = out.shape[0]
     some = False
     for opened in range(_SETS):
         if not live[opened] or (opened != 0 if operand < 0 else not opened >> operand & 1):
             continue
-        ends = opened if operand < 0 else opened & ~(1 << operand)
-        for node in range(nodes):
-            weights = reuse[0, node] if ends & 1 else 0.0
-            inputs = reuse[1, node] if ends & 2 else 0.0
-            spread = reuse[3, node] if ends & 2 else 0.0
-            outputs = reuse[2, node] if ends & 4 else 0.0
-            for lane in range(LANES):
-                value = (
-                    chains[opened, node, lane]
-                    + pays[0, lane] * weights
-                    + pays[1, lane] * inputs
-                    + pays[3, lane] * spread
-                    + pays[2, lane] * outputs
-                )
-                if not some or value < out[node, lane]:
-                    out[node, lane] = value
+        others = opened if operand < 0 else opened & ~(1 << operand)
+        w = pays[W] if others & 1 else 0.0
+        i = pays[I] if others & 2 else 0.0
+        o = pays[O] if others & 4 else 0.0
+        table = chains[row[opened]]
+        if not some:
+            fill(out, np.inf)
+        for node in range(out.shape[0]):
+            value = table[node] + w * ends[W][node] + i * ends[I][node] + o * ends[O][node]
+            out[node] = min(out[node], value)
         some = True
+    if not some:
+        fill(out, np.inf)
     return some
-
-
-@compiled
-def end_run(table: Floats, pays: Floats, reuse: Floats, operand: int, out: Floats) -> None:
-    """Add to a table what ``operand`` pays when its run ends at each node."""
-    for node in range(table.shape[0]):
-        share = reuse[operand, node]
-        spread = reuse[3, node] if operand == 1 else 0.0
-        for lane in range(LANES):
-            paid = pays[operand, lane] * share + pays[3, lane] * spread
-            out[node, lane] = table[node, lane] + paid
 
 
 @compiled
 def loop_block(
-    tables: Tables, live: Bools, pays: Floats, reuse: Floats, grid: Grid, looped: Ints, level: int
+    before: Floats,
+    after: Floats,
+    some: Bools,
+    pays: Floats,
+    ends: tuple[Floats, Floats, Floats],
+    grid: Grid,
+    level: int,
 ) -> None:
-    """Extend all chains by the loops in time of one memory over the dims ``looped`` (8,).
+    """Extend all chains by the loops in time of one memory: from ``before`` to ``after``.
 
-    ``before[level, 0]`` becomes :func:`pending` for no operand, ``before[level, 1 + x]`` for
-    operand x; ``after[level, 0]`` the least cost with nothing open of all chains whose loops end at
-    a node, ``after[level, 1 + x]`` that with x open. ``chains`` and ``live`` are updated.
+    An operand stays while loops run that do not index it; then it pays, and all loops may follow.
+
+    Args:
+        before: (4, nodes) see :class:`Tables`.
+        after: (4, nodes) likewise.
+        some: (4,) which parts of ``before`` have chains.
+        pays: (3,) cost per arriving element.
+        ends: (nodes,) elements of every operand that arrive.
+        grid: the lattice.
+        level: the memory.
     """
-    chains, ended = tables.chains, tables.ended
-    before, after = tables.before[level], tables.after[level]
-    occurs = live.copy()
-    if pending(chains, occurs, pays, reuse, -1, before[0]):
-        after[0] = before[0]
-        least_below(after[0], grid, looped)
-    else:
-        before[0] = np.inf
-        after[0] = np.inf
+    looped, ended = grid.looped[level], after[0]
+    copy(before[0], ended)
     for operand in range(3):
-        table, stays = before[operand + 1], after[operand + 1]
-        if not pending(chains, occurs, pays, reuse, operand, table):
-            table[:] = np.inf
-            stays[:] = np.inf
-            continue
-        stays[:] = table
-        least_below(stays, grid, looped * grid.irrelevant[operand])
-        end_run(stays, pays, reuse, operand, ended)
-        least_below(ended, grid, looped * (1 - grid.irrelevant[operand]))
-        for node in range(ended.shape[0]):
-            for lane in range(LANES):
-                if ended[node, lane] < after[0, node, lane]:
-                    after[0, node, lane] = ended[node, lane]
-    for operand in range(3):
-        if stays_open(occurs, operand):
-            chains[1 << operand] = after[operand + 1]
-            live[1 << operand] = True
-    chains[0] = after[0]
-    live[0] = True
+        stays = after[operand + 1]
+        copy(before[operand + 1], stays)
+        if some[operand + 1]:
+            least_below(stays, grid, looped, grid.irrelevant[operand])
+            arriving = ends[operand]
+            for node in range(ended.shape[0]):
+                ended[node] = min(ended[node], stays[node] + pays[operand] * arriving[node])
+    least_below(ended, grid, looped, looped)
 
 
 @compiled
-def stays_open(live: Bools, operand: int) -> bool:
-    """Whether there are chains with the operand open."""
-    some = False
-    for opened in range(_SETS):
-        some = some or (live[opened] and (opened >> operand & 1) == 1)
-    return some
+def least_below(table: Floats, grid: Grid, looped: Ints, dims: Ints) -> None:
+    """Replace every node's value by the least over all its divisors along dims, in place.
+
+    Args:
+        table: (nodes,).
+        grid: the lattice.
+        looped: (8,) whether to go along a dim.
+        dims: (8,) likewise; both must say so.
+    """
+    nodes = table.shape[0]
+    for index in range(grid.moves.shape[0]):
+        dim, high, low = grid.moves[index, 0], grid.moves[index, 1], grid.moves[index, 2]
+        if not (looped[dim] and dims[dim]):
+            continue
+        step = grid.stride[dim]
+        for base in range(0, nodes, step * grid.radix[dim]):
+            if step == 1:
+                table[base + high] = min(table[base + high], table[base + low])
+                continue
+            above = table[base + high * step : base + high * step + step]
+            below = table[base + low * step : base + low * step + step]
+            for node in range(step):  # slices: their indices are known to be good
+                least, other = above[node], below[node]
+                above[node] = other if other < least else least
 
 
 @compiled
 def outermost_block(
-    tables: Tables, live: Bools, pays: Floats, reuse: Floats, whole: Floats, grid: Grid
-) -> None:
+    before: Floats,
+    after: Floats,
+    some: Bools,
+    grid: Grid,
+    costs: Costs,
+) -> float:
     """The same for the outermost memory, whose tile is the last node: only that is computed."""
-    before, after = tables.before[0], tables.after[0]
-    last = after.shape[1] - 1
-    after[:, last] = np.inf
+    last = before.shape[1] - 1
+    least = np.inf
     for operand in range(-1, 3):
-        table = before[operand + 1]
-        if not pending(tables.chains, live, pays, reuse, operand, table):
-            table[:] = np.inf
+        if not some[operand + 1]:
             continue
-        for index in range(grid.outer.shape[0]):
-            node = grid.outer[index]
-            for lane in range(LANES):
-                value = table[node, lane]
-                if operand == 1:
-                    value += pays[1, lane] * whole[0, node] + pays[3, lane] * whole[1, node]
-                elif operand >= 0:
-                    value += pays[operand, lane] * reuse[operand, last]
-                if value < after[0, last, lane]:
-                    after[0, last, lane] = value
+        for node in grid.outer:
+            value = before[operand + 1, node]
+            if operand == I:
+                value += costs.pays[0, I] * costs.whole[node]
+            elif operand >= 0:
+                value += costs.pays[0, operand] * grid.reuse[operand, last]
+            least = min(least, value)
+    after[0, last] = least
+    return least
 
 
 @compiled
-def hold(chains: Floats, live: Bools, memories: Memories, lanes: Lanes, level: int) -> None:
+def hold(chains: Floats, row: Ints, live: Bools, grid: Grid, costs: Costs, level: int) -> None:
     """Keep tiles in a memory: chains whose tile does not fit end, kept operands become open.
 
     Where the tile of the holder inside still stays, ``once`` is charged in the place of its cost,
     which is not known yet.
     """
-    was, stays = live.copy(), np.zeros(_SETS, np.bool_)
-    for lane in range(LANES):
-        kept = lanes.kept[level, lane]
-        if memories.depth[level] > 0:
-            _drop_what_overflows(chains, was, memories, kept, level, lane)
-        opening = kept[0] + 2 * kept[1] + 4 * min(1, kept[2])
-        _charge_once(chains, was, lanes, opening, level, lane)
+    if grid.depth[level] > 0:
+        _drop_what_overflows(chains, row, live, grid, costs.kept[level], level)
+    for operand in range(3):
+        if not costs.kept[level, operand]:
+            continue
         for opened in range(_SETS):
-            if was[opened]:
-                merged = opened | opening
-                stays[merged] = True
-                if merged != opened:
-                    _move(chains, live, opened, merged, lane)
-    for opened in range(_SETS):
-        live[opened] = live[opened] and stays[opened]
-
-
-@compiled
-def _charge_once(
-    chains: Floats, live: Bools, lanes: Lanes, opening: int, level: int, lane: int
-) -> None:
-    for opened in range(_SETS):
-        for operand in range(3):
-            if live[opened] and (opened & opening) >> operand & 1:
-                chains[opened, :, lane] += lanes.once[level, operand, lane]
+            closed = opened & ~(1 << operand)
+            if opened == closed:
+                continue
+            if live[opened]:
+                table, other = chains[row[opened]], chains[row[closed]]
+                once, merge = costs.once[level, operand], live[closed]
+                for node in range(table.shape[0]):
+                    table[node] += once
+                    if merge:
+                        table[node] = min(table[node], other[node])
+            else:
+                row[opened], row[closed] = row[closed], row[opened]
+                live[opened] = live[closed]
+            live[closed] = False
 
 
 @compiled
 def _drop_what_overflows(
-    chains: Floats, live: Bools, memories: Memories, kept: Ints, level: int, lane: int
+    chains: Floats, row: Ints, live: Bools, grid: Grid, kept: Ints, level: int
 ) -> None:
-    words = memories.words[level]
-    for node in range(words.shape[1]):
-        held = 0
-        for operand in range(3):
-            if kept[operand]:
-                held += words[operand + kept[operand] - 1, node]
-        if held > memories.depth[level]:
-            for opened in range(_SETS):
-                if live[opened]:
-                    chains[opened, node, lane] = np.inf
-
-
-@compiled
-def _move(chains: Floats, live: Bools, opened: int, merged: int, lane: int) -> None:
-    """Chains of one set of open operands become chains of a larger one, in one lane."""
-    if not live[merged]:
-        chains[merged] = np.inf
-        live[merged] = True
-    for node in range(chains.shape[1]):
-        value = chains[opened, node, lane]
-        if value < chains[merged, node, lane]:
-            chains[merged, node, lane] = value
-        chains[opened, node, lane] = np.inf
-
-
-@compiled
-def spread_out(tables: Tables, live: Bools, inside: Ints) -> None:
-    """Put copies of every tile side by side, in the cheapest of several ways (ways, nodes)."""
-    chains, out = tables.chains, tables.ended
+    words, over = grid.words[level], chains[row[_SETS]]
+    w = 1.0 if kept[W] else 0.0
+    i = 1.0 if kept[I] else 0.0
+    o = 1.0 if kept[O] == 1 else 0.0
+    partial = 1.0 if kept[O] == 2 else 0.0
+    depth = float(grid.depth[level])
+    for node in range(over.shape[0]):
+        held = w * words[0, node] + i * words[1, node] + o * words[2, node]
+        held += partial * words[3, node]
+        over[node] = np.inf if held > depth else 0.0
     for opened in range(_SETS):
-        if not live[opened]:
-            continue
-        out[:] = np.inf
-        for way in range(inside.shape[0]):
-            for node in range(out.shape[0]):
-                inner = inside[way, node]
-                if inner >= 0:
-                    for lane in range(LANES):
-                        value = chains[opened, inner, lane]
-                        if value < out[node, lane]:
-                            out[node, lane] = value
-        chains[opened] = out
-
-
-@compiled
-def relax(memories: Memories, lanes: Lanes, grid: Grid, tables: Tables) -> Floats:
-    """(LANES,) least cost of all chains; ``tables`` keep what :mod:`qmc.descent` looks up."""
-    chains = tables.chains
-    nodes = chains.shape[1]
-    live = np.zeros(_SETS, np.bool_)
-    live[0] = True
-    chains[0] = np.inf
-    chains[0, 0] = 0.0
-    seen = np.empty((4, nodes))
-    seen[:3] = grid.reuse
-    for level in range(memories.depth.shape[0] - 1, -1, -1):
-        first, last = lanes.begins[level], lanes.begins[level + 1]
-        if last - first > 1 or lanes.inside[first, 0] < 0:
-            spread_out(tables, live, lanes.inside[first:last])
-        seen[1], seen[3] = lanes.inputs[level, 0], lanes.inputs[level, 1]
-        if level == 0:
-            outermost_block(tables, live, lanes.pays[0], seen, lanes.whole, grid)
-        else:
-            looped = memories.looped[level]
-            loop_block(tables, live, lanes.pays[level], seen, grid, looped, level)
-            hold(chains, live, memories, lanes, level)
-    least: Floats = tables.after[0, 0, nodes - 1].copy()
-    return least
+        if live[opened]:
+            table = chains[row[opened]]
+            for node in range(over.shape[0]):
+                table[node] += over[node]

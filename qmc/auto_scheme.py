@@ -1,9 +1,9 @@
 """``--scheme auto``: the cheapest widths that lose no more accuracy than allowed.
 
-Candidates are the points of the exact front. The cheapest that keeps to the limit on one half of
-the labelled images is found by bisection, and has to keep to it on both halves together; if it
-does not, the next safer point is tried. Without labels the float network's answers take their
-place: top-1 cannot fall by more than the share of answers that change.
+Candidates are the points of the exact front. The cheapest that keeps to the limit on some of the
+labelled images is found by bisection with quick trials; calibrated in full, it has to keep to the
+limit on all of them, or the next safer point is tried. Without labels the float network's answers
+take their place: top-1 cannot fall by more than the share of answers that change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 
 from qmc.bit_choice import Limits
 from qmc.bit_front import Point
+from qmc.bit_groups import to_widths
 from qmc.bit_problem import FLASH
+from qmc.calibrate import calibrate
 from qmc.data import Dataset
 from qmc.errors import QmcError
 from qmc.explore import Ground, exact_front, make_ground, make_laboratory, split_images
@@ -21,9 +23,10 @@ from qmc.network import Network
 from qmc.options import ExploreOptions, Options
 from qmc.plan_folder import FinishedPlan, finish_plan
 from qmc.progress import Stages, Tick
+from qmc.quantize import quantize
 from qmc.scheme import Scheme
 from qmc.targets import Target
-from qmc.trial import Images, Laboratory, Score
+from qmc.trial import Images, Laboratory, score_program
 from qmc.verdicts import by_layer, verdicts
 
 #: Points of top-1 that may be lost unless told otherwise.
@@ -32,6 +35,8 @@ DEFAULT_DROP = 1.0
 _LIMITED_POINTS = 24
 #: Attempts at limits on bytes, whose exact values only the whole program has.
 _ATTEMPTS = 5
+#: Points that are calibrated in full, at even distances towards the safe end.
+_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +73,18 @@ def auto_scheme(
     ground = make_ground(wanted, network, target, calib, labelled, stages)
     laboratory = make_laboratory(wanted, ground)
     with stages.stage("run the float network"):
-        images = split_images(options.model, labelled or calib, options.jobs)
+        images = split_images(options.model, labelled or calib, options.jobs, every=True)
     allowed = DEFAULT_DROP if options.max_drop is None else options.max_drop
-    plan = None
     for _ in range(_ATTEMPTS):
         with stages.stage("choose widths") as tick:
-            front = exact_front(ground, _LIMITED_POINTS)
-            point = cheapest_within(laboratory, ground, front, images, allowed, tick)
+            front = ground.space.useful(exact_front(ground, _LIMITED_POINTS))
+            last = cheapest_within(laboratory, front, images[0], allowed, tick)
+            point = _confirmed(options, ground, front[: last + 1], images, allowed)
             plan = finish_plan(network, target, point.assignment, calib, options)
         tighter = _tighter(options, ground.limits, plan)
         if tighter is None:
             break
         ground = replace(ground, limits=tighter)
-    assert plan is not None
     told = by_layer(ground.space, verdicts(ground.space, target, point, front))
     return AutoScheme(plan.scheme, told, _note(ground, point, allowed, labelled is None))
 
@@ -102,51 +106,63 @@ def _explore_options(options: Options) -> ExploreOptions:
 
 
 def cheapest_within(
-    laboratory: Laboratory,
-    ground: Ground,
-    front: Sequence[Point],
-    images: tuple[Images, Images],
-    allowed: float,
-    tick: Tick,
-) -> Point:
-    """The cheapest point of a front that loses at most ``allowed`` points of top-1.
+    laboratory: Laboratory, points: Sequence[Point], images: Images, allowed: float, tick: Tick
+) -> int:
+    """The number of the cheapest point that loses at most ``allowed`` points of top-1; at least 0.
 
     Args:
         laboratory: makes the trials.
-        ground: to tell which points are worth a trial.
-        front: least sensitivity first.
-        images: to choose by, and to check with.
+        points: a front, least sensitivity first.
+        images: to choose by.
         allowed: points of top-1.
         tick: called with trials done and in all.
+    """
+    safe, broken = 0, len(points)
+    most = len(points).bit_length()
+    for trial in range(1, most + 1):
+        if broken - safe <= 1:
+            break
+        middle = (safe + broken) // 2
+        ((_, score),) = laboratory.try_all([points[middle].assignment], images)
+        if score.drop <= allowed:
+            safe = middle
+        else:
+            broken = middle
+        tick(trial, most)
+    return safe
+
+
+def _confirmed(
+    options: Options,
+    ground: Ground,
+    points: Sequence[Point],
+    images: tuple[Images, Images],
+    allowed: float,
+) -> Point:
+    """The last point that, calibrated in full, loses no more than allowed on all images.
 
     Raises:
         QmcError: even the first point loses more.
     """
-    points = ground.space.useful(front)
-    trials = 0
-
-    def score(index: int, part: Images) -> Score:
-        nonlocal trials
-        trials += 1
-        tick(trials, trials + 1)
-        ((_, found),) = laboratory.try_all([points[index].assignment], part)
-        return found
-
-    safe, broken = -1, len(points)
-    while broken - safe > 1:
-        middle = (safe + broken) // 2
-        if score(middle, images[0]).drop <= allowed:
-            safe = middle
-        else:
-            broken = middle
-    for index in range(max(safe, 0), -1, -1):
-        search, check = (score(index, part) for part in images)
-        both = search + check
-        if both.drop <= allowed:
+    steps = [len(points) - 1 - k * len(points) // _STEPS for k in range(_STEPS)]
+    for index in dict.fromkeys([*(max(0, step) for step in steps), 0]):
+        widths = to_widths(ground.network, points[index].assignment)
+        scheme = calibrate(
+            ground.network,
+            ground.calib,
+            widths,
+            method=options.calibration,
+            rounding=options.rounding,
+            weight_rounding=options.weight_rounding,
+            seed=options.seed,
+        )
+        integer = quantize(ground.network, scheme)
+        search, check = (score_program(integer, part, options.jobs) for part in images)
+        if (search + check).drop <= allowed:
             return replace(points[index], score=search, check=check)
     raise QmcError(
-        f"--scheme auto: found a drop of {both.drop:.2f} points at the widest point of the front; "
-        f"--max-drop allows {allowed:g}"
+        f"--scheme auto: found a drop of {(search + check).drop:.2f} points with the widths of "
+        f"least sensitivity; --max-drop allows {allowed:g}"
     )
 
 

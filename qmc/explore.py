@@ -29,9 +29,11 @@ from qmc.cost_models.analytical import AnalyticalModel
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
-from qmc.find_sensitivities import find_sensitivities
+from qmc.find_sensitivities import find_sensitivities, probe_images
+from qmc.fitted_weights import Fits, FitTask, fit_weights
 from qmc.frontend import load_network
 from qmc.layer_text import parse_latency
+from qmc.measure_sensitivity import content_digest
 from qmc.network import Network
 from qmc.observe import Observed, observe
 from qmc.options import ExploreOptions
@@ -40,7 +42,9 @@ from qmc.progress import Stages, Tick
 from qmc.ranges import Calibration
 from qmc.sensitivity_csv import read_costs
 from qmc.targets import Target, load_target
+from qmc.tensor_ranges import tensor_params
 from qmc.trial import Images, Laboratory, Score, halves, load_images
+from qmc.widths import Widths, activation_bits
 
 #: Images that a search chooses by, and that its end is checked with, at most.
 _SEARCH_IMAGES = 256
@@ -55,6 +59,7 @@ class Ground:
         network, target: what is compiled, for what.
         calib, eval: images.
         seen: what calibration observed of the former.
+        fits: weights fitted at every width.
         space: all assignments.
         limits: that every plan keeps to.
         notes: what looked wrong in files of the user.
@@ -65,6 +70,7 @@ class Ground:
     calib: Dataset | None
     eval: Dataset | None
     seen: Observed | None
+    fits: Fits
     space: BitSpace
     limits: Limits
     notes: tuple[str, ...]
@@ -132,16 +138,36 @@ def make_ground(
     if calib is not None:
         with stages.stage("observe activations") as tick:
             seen = observe(network, calib, tick)
+    with stages.stage("fit weights at all widths") as tick:
+        fits = _fits(options, network, calib, seen, tick)
     with stages.stage("measure sensitivities") as tick:
         sensitivities = find_sensitivities(
-            *(options.sensitivity, network, calib, labelled, seen),
+            *(options.sensitivity, network, calib, labelled, seen, fits),
             method=options.calibration,
             jobs=options.jobs,
             tick=tick,
         )
     objective = None if options.costs else options.optimize
     space = make_space(network, target, costs, sensitivities, objective)
-    return Ground(network, target, calib, labelled, seen, space, limits, notes)
+    return Ground(network, target, calib, labelled, seen, fits, space, limits, notes)
+
+
+def _fits(
+    options: ExploreOptions,
+    network: Network,
+    calib: Dataset | None,
+    seen: Observed | None,
+    tick: Tick,
+) -> Fits:
+    """Weights fitted on the images that sensitivities are measured on; none without images."""
+    if calib is None or seen is None:
+        return {}
+    images = calib.inputs(probe_images(len(calib)))
+    tensors = tensor_params(
+        network, activation_bits(network, Widths()), seen.histograms, options.calibration
+    )
+    task = FitTask(tensors, images, content_digest(network, [images]), options.jobs)
+    return fit_weights(network, task, tick)
 
 
 def _costs(
@@ -221,14 +247,18 @@ def exact_front(ground: Ground, plans: int) -> list[Point]:
     return ground.space.limited_front(ground.limits, spread(points, 2 * plans))
 
 
-def split_images(model: Path, data: Dataset, jobs: int) -> tuple[Images, Images]:
-    """Images to choose by, and others to check with.
+def split_images(
+    model: Path, data: Dataset, jobs: int, every: bool = False
+) -> tuple[Images, Images]:
+    """Images to choose by, and others to check with; ``every`` leaves none out.
 
     Raises:
         DataError: there are fewer than two.
     """
     search, check = halves(len(data))
-    parts = (_thinned(search, _SEARCH_IMAGES), _thinned(check, _CHECK_IMAGES))
+    kept = _thinned(search, _SEARCH_IMAGES)
+    rest = sorted({*search, *check} - {*kept}) if every else _thinned(check, _CHECK_IMAGES)
+    parts = (kept, rest)
     first, second = (load_images(model, data, part, jobs) for part in parts)
     return first, second
 
@@ -249,7 +279,7 @@ def make_laboratory(options: ExploreOptions, ground: Ground) -> Laboratory:
     ranges = [(h.low, h.high) for h in ground.seen.histograms.values()]
     digest = cache.cache_key(*parts, *ranges)
     store = EvaluationStore(folder / "trials.sqlite")
-    return Laboratory(ground.network, ground.seen, method, store, options.jobs, digest)
+    return Laboratory(ground.network, ground.seen, method, ground.fits, store, options.jobs, digest)
 
 
 def _worth_measuring(

@@ -10,6 +10,7 @@ from qmc.bit_groups import SEARCH_WIDTHS
 from qmc.cheap_sensitivity import second_order_sensitivities, weight_sensitivities
 from qmc.data import Dataset
 from qmc.errors import QmcError
+from qmc.fitted_weights import Fits
 from qmc.measure_sensitivity import make_probe, measure_sensitivities
 from qmc.network import Network
 from qmc.observe import Observed
@@ -30,6 +31,7 @@ def find_sensitivities(
     calib: Dataset | None,
     labelled: Dataset | None,
     seen: Observed | None,
+    fits: Fits | None = None,
     *,
     method: Calibration | None = None,
     jobs: int = 1,
@@ -43,6 +45,7 @@ def find_sensitivities(
         calib: calibration images.
         labelled: images with labels, for ``loss``.
         seen: what calibration observed of the images.
+        fits: weights fitted at every width.
         method: of activation ranges.
         jobs: threads.
         tick: called with tensors done and in all.
@@ -64,8 +67,8 @@ def find_sensitivities(
     if images is None or seen is None:
         flag = "--eval" if choice is SensitivityChoice.LOSS else "--calib"
         raise QmcError(f"--sensitivity: '{choice}' needs images; give {flag} PATH")
-    rounded = round_tensors(network, seen, SEARCH_WIDTHS, method)
-    chosen = _spread(len(images))
+    rounded = round_tensors(network, seen, SEARCH_WIDTHS, method, fits)
+    chosen = probe_images(len(images))
     labels = images.labels
     told = labels[chosen] if choice is SensitivityChoice.LOSS and labels is not None else None
     probe = make_probe(images.inputs(chosen), told, jobs)
@@ -74,7 +77,7 @@ def find_sensitivities(
     return measure_sensitivities(network, rounded, probe, tick)
 
 
-def _spread(size: int) -> list[int]:
+def probe_images(size: int) -> list[int]:
     """Indices of at most :data:`PROBE_IMAGES` images, evenly over the set."""
     count = min(size, PROBE_IMAGES)
     return [int(index) for index in np.arange(count) * size // count]

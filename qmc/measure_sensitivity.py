@@ -97,7 +97,9 @@ class _Walk:
     reference: tuple[FloatArray, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", _digest(self.network, self.probe))
+        arrays: list[NDArray[Any]] = list(self.probe.batches)
+        arrays += [] if self.probe.labels is None else [self.probe.labels]
+        object.__setattr__(self, "digest", content_digest(self.network, arrays))
         whole = make_tail(self.network, 0, optimized=False)
         outputs = [whole.run({self.network.input: batch}, {}) for batch in self.probe.batches]
         object.__setattr__(self, "reference", tuple(outputs))
@@ -242,15 +244,13 @@ def _digest_of(*arrays: NDArray[Any]) -> str:
     return state.hexdigest()
 
 
-def _digest(network: Network, probe: Probe) -> str:
-    """Hash of the network's layers and parameters and of the images."""
+def content_digest(network: Network, batches: Sequence[NDArray[Any]]) -> str:
+    """Hash of a network's layers and parameters and of some arrays."""
     state = hashlib.sha256(cache.cache_key(*network.layers).encode())
     for name, parameters in network.parameters.items():
         state.update(name.encode() + parameters.weights.tobytes() + parameters.bias.tobytes())
-    for batch in probe.batches:
+    for batch in batches:
         state.update(repr(batch.shape).encode() + batch.tobytes())
-    if probe.labels is not None:
-        state.update(probe.labels.tobytes())
     return state.hexdigest()
 
 

@@ -78,7 +78,13 @@ def finish_plan(
     """
     widths = to_widths(network, assignment)
     scheme = calibrate(
-        network, images, widths, method=options.calibration, rounding=options.rounding
+        network,
+        images,
+        widths,
+        method=options.calibration,
+        rounding=options.rounding,
+        weight_rounding=options.weight_rounding,
+        seed=options.seed,
     )
     integer = quantize(network, scheme)
     work = [

@@ -7,13 +7,14 @@ own values, and each bias keeps its channel's mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qmc.arithmetic import QuantParams, Rounding
+from qmc.arithmetic import QuantParams
 from qmc.bias_correction import correct_biases
+from qmc.fitted_weights import Fits, with_fits
 from qmc.network import Network, Parameters
 from qmc.observe import Observed
 from qmc.quantize import weight_codes
@@ -42,6 +43,7 @@ def round_tensors(
     seen: Observed,
     widths: Sequence[int],
     method: Calibration | None = None,
+    fits: Fits | None = None,
 ) -> RoundedTensors:
     """Quantize every tensor at every width.
 
@@ -50,6 +52,7 @@ def round_tensors(
         seen: histograms and means of its tensors.
         widths: bits, 2 to 8.
         method: of activation ranges; None takes the default for each width.
+        fits: fitted weights, that take the place of the nearest.
     """
     tensors = {
         bits: tensor_params(
@@ -58,11 +61,11 @@ def round_tensors(
         for bits in widths
     }
     wide = tensors[max(widths)]
-    schemes = {bits: plain_scheme(network, seen, Widths(bits, 8), wide) for bits in widths}
+    schemes = {
+        bits: plain_scheme(network, seen, Widths(bits, 8), wide, fits).weights for bits in widths
+    }
     weights = {
-        name: {
-            bits: _as_floats(parameters, scheme.weights[name]) for bits, scheme in schemes.items()
-        }
+        name: {bits: _as_floats(parameters, scheme[name]) for bits, scheme in schemes.items()}
         for name, parameters in network.parameters.items()
     }
     activations = {
@@ -95,16 +98,16 @@ def plain_scheme(
     seen: Observed,
     widths: Widths,
     tensors: Mapping[str, QuantParams],
-    rounding: Rounding = Rounding.HALF_UP,
+    fits: Fits | None = None,
 ) -> Scheme:
-    """Weights rounded to nearest, each bias with its channel's mean: a complete scheme at once.
+    """Fitted weights, or the nearest with corrected biases: a complete scheme at once.
 
     Args:
         network: float layers and parameters.
         seen: means of its tensors.
         widths: of the weights.
         tensors: quantization of every activation.
-        rounding: of requantizations.
+        fits: fitted weights, that take the place of the nearest.
     """
     weights = {}
     for layer in network.layers:
@@ -118,7 +121,8 @@ def plain_scheme(
                 weights[layer.name] = WeightScheme(given.bits, scales)
             else:
                 weights[layer.name] = WeightScheme(bits, tuple(np.maximum(scales, floors).tolist()))
-    return correct_biases(network, Scheme(tensors, weights, rounding), seen.means)
+    scheme = correct_biases(network, Scheme(tensors, weights), seen.means)
+    return replace(scheme, weights=with_fits(scheme.weights, fits or {}))
 
 
 def _as_floats(parameters: Parameters, scheme: WeightScheme) -> Parameters:

@@ -1,7 +1,7 @@
 """An assignment of widths tried out: its scheme, its integer program, and what that gets right.
 
-Trials use plain calibration from one look at the images, so that hundreds can be made; whatever is
-kept in the end is calibrated in full and measured again.
+Trials use weights that were fitted layer by layer at every width beforehand, so that hundreds can
+be made; whatever is kept in the end is calibrated in full and measured again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from qmc.data import Dataset
 from qmc.errors import DataError
 from qmc.evaluation import classify
 from qmc.evaluation_store import EvaluationStore
+from qmc.fitted_weights import Fits
 from qmc.float_model import FloatArray, float_top1
 from qmc.integer import IntegerNetwork
 from qmc.network import Network
@@ -33,11 +34,11 @@ from qmc.ranges import Calibration
 from qmc.rounded_tensors import plain_scheme
 from qmc.scheme import Scheme
 from qmc.tensor_ranges import tensor_params
-from qmc.widths import Widths, activation_bits
+from qmc.widths import activation_bits
 
 #: Optimizations of trial programs: bit-exact like all others, and the fastest.
 _FLAGS = ("-O3", "-march=native")
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Laboratory:
         network: float layers.
         seen: what calibration observed.
         method: of activation ranges.
+        fits: weights fitted at every width.
         store: finished trials.
         jobs: trials to run side by side; results do not depend on it.
         digest: hash of what decides a trial besides its widths and images.
@@ -150,6 +152,7 @@ class Laboratory:
     network: Network
     seen: Observed
     method: Calibration | None
+    fits: Fits
     store: EvaluationStore
     jobs: int
     digest: str
@@ -179,18 +182,11 @@ class Laboratory:
         return score
 
     def scheme(self, assignment: Assignment) -> Scheme:
-        """Plain calibration at these widths."""
+        """Calibration at these widths from what is known already."""
         widths = to_widths(self.network, assignment)
-        return scheme_at(self.network, self.seen, widths, self.method)
-
-
-def scheme_at(
-    network: Network, seen: Observed, widths: Widths, method: Calibration | None
-) -> Scheme:
-    """Plain calibration at any widths, from what was observed."""
-    bits = activation_bits(network, widths)
-    tensors = tensor_params(network, bits, seen.histograms, method)
-    return plain_scheme(network, seen, widths, tensors)
+        bits = activation_bits(self.network, widths)
+        tensors = tensor_params(self.network, bits, self.seen.histograms, self.method)
+        return plain_scheme(self.network, self.seen, widths, tensors, self.fits)
 
 
 def score_program(integer: IntegerNetwork, images: Images, jobs: int = 1) -> Score:

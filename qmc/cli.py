@@ -270,6 +270,24 @@ def explore_command(
     _show(explore_command(options, Stages(Console(stderr=True))), as_json, print_front)
 
 
+@app.command("buffers")
+def buffers_command(
+    model: Annotated[Path, typer.Argument(help="ONNX network.")],
+    target: TargetOption,
+    scheme: Annotated[str, typer.Option(help="Widths, or a scheme or plan file.")] = "w8a8",
+    optimize: OptimizeOption = Objective.EDP,
+    jobs: JobsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how small each memory may be at the same cost, and what powers of two give."""
+    from qmc.buffers_command import advise_buffers, print_buffers
+    from qmc.progress import Stages
+
+    with Stages(Console(stderr=True)).stage("try other sizes") as tick:
+        found = advise_buffers(model, target, scheme, optimize, jobs or default_jobs(), tick)
+    _show(found, as_json, print_buffers)
+
+
 @app.command("map")
 def map_command(
     model: Annotated[Path | None, typer.Argument(help="ONNX file; or give --layer.")] = None,

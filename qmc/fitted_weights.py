@@ -33,8 +33,8 @@ from qmc.weight_scales import least_legal_scales
 
 FloatArray = NDArray[np.float32]
 
-#: Widths that are fitted.
-FITTED_WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+#: Widths that are fitted; above them the nearest integers are nearly as good.
+FITTED_WIDTHS = (2, 3, 4, 5, 6)
 _VERSION = 1
 _BATCH = 8
 

@@ -50,17 +50,25 @@ class Probe:
         batches: inputs, (n, ...) each.
         labels: of the images; None compares outputs with those of the float network.
         jobs: threads; the result does not depend on them.
+        measure: what is compared: ``kl``, or with labels ``loss`` or ``drop``.
     """
 
     batches: tuple[FloatArray, ...]
     labels: NDArray[np.int64] | None = None
     jobs: int = 1
+    measure: Source = Source.KL
 
 
-def make_probe(inputs: FloatArray, labels: NDArray[np.int64] | None, jobs: int) -> Probe:
-    """Split inputs, (n, ...), into batches."""
+def make_probe(
+    inputs: FloatArray,
+    labels: NDArray[np.int64] | None,
+    jobs: int,
+    measure: Source | None = None,
+) -> Probe:
+    """Split inputs, (n, ...), into batches; without a measure the loss counts where labels are."""
     batches = tuple(inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH))
-    return Probe(batches, labels, jobs)
+    default = Source.KL if labels is None else Source.LOSS
+    return Probe(batches, labels, jobs, measure or default)
 
 
 def measure_sensitivities(
@@ -71,7 +79,7 @@ def measure_sensitivities(
     Args:
         network: float layers.
         rounded: every tensor at every width that is to be measured.
-        probe: images; with labels the rise of the cross entropy is measured, else the divergence.
+        probe: images, and what is measured on them.
         tick: called with tensors done and in all.
     """
     walk = _Walk(network, rounded, probe)
@@ -81,9 +89,8 @@ def measure_sensitivities(
     for kind, name, row in walk.rows():
         (weights if kind == "W" else activations)[name] = row
         tick(len(weights) + len(activations), total)
-    source = Source.KL if probe.labels is None else Source.LOSS
     images = sum(map(len, probe.batches))
-    return Sensitivities(source, images, weights, activations)
+    return Sensitivities(probe.measure, images, weights, activations)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +151,10 @@ class _Walk:
             variants = [(bits, _digest_of(p.weights, p.bias)) for bits, p in parameters]
         else:
             variants = [(t, dict(self.rounded.activations[t])) for t in group.tensors]
-        return cache.cache_key("sensitivity", _VERSION, self.digest, kind, name, variants)
+        parts: tuple[object, ...] = (self.digest, kind, name, variants)
+        if self.probe.measure is not Source.KL:
+            parts = (self.probe.measure, *parts)
+        return cache.cache_key("sensitivity", _VERSION, *parts)
 
     def _measure(
         self,
@@ -211,11 +221,14 @@ class _Walk:
     def _distance(self, batch: int, output: FloatArray) -> NDArray[np.float64]:
         """What each image of a batch lost, (1, n) or so."""
         expected, found = (self._log_probabilities(v) for v in (self.reference[batch], output))
-        if self.probe.labels is None:
+        if self.probe.labels is None or self.probe.measure is Source.KL:
             return np.asarray((np.exp(expected) * (expected - found)).sum(axis=1))
         first = batch * _BATCH
         labels = self.probe.labels[first : first + len(found)]
         rows = np.arange(len(found))
+        if self.probe.measure is Source.DROP:
+            right = (values.argmax(axis=1) == labels for values in (expected, found))
+            return np.asarray(next(right).astype(np.float64) - next(right))
         return np.asarray(expected[rows, labels] - found[rows, labels])
 
     def _log_probabilities(self, output: FloatArray) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ class Source(StrEnum):
 
     KL = "kl"  # divergence of the network's output when one tensor is quantized
     LOSS = "loss"  # rise of the cross entropy with the labels
+    DROP = "drop"  # share of the images that are no longer classified as labelled
     SECOND_ORDER = "second-order"  # divergence at one width, scaled by the rounding errors' squares
     WEIGHTS = "weights"  # relative rounding error alone: no data
     FILE = "file"  # a CSV file of the user

@@ -23,7 +23,7 @@ from qmc.arithmetic import QuantParams
 from qmc.bias_correction import mean_products
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
-from qmc.layer_statistics import GroupStatistics, Live, group_statistics, sample_positions
+from qmc.layer_statistics import Live, group_samples, sample_positions
 from qmc.network import Network
 from qmc.progress import Tick, no_tick
 from qmc.scheme import WeightScheme
@@ -71,7 +71,7 @@ def fit_weights(network: Network, task: FitTask, tick: Tick = no_tick) -> Fits:
         tick: called with layers done and in all.
     """
     params = task.tensors[network.input]
-    live = {network.input: Live(task.images, _codes(task.images, params), params)}
+    live = {network.input: _live(task.images, params)}
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
     total = sum(layer.has_weights for layer in network.layers)
     fits: dict[str, Mapping[int, WeightScheme]] = {}
@@ -84,15 +84,16 @@ def fit_weights(network: Network, task: FitTask, tick: Tick = no_tick) -> Fits:
                 return fits
             params = task.tensors[layer.output]
             real = _run(network, layer, live, pool)
-            live[layer.output] = Live(real, _codes(real, params), params)
+            live[layer.output] = _live(real, params)
             for name in {name for name in live if last_use.get(name, -1) <= number}:
                 del live[name]
     return fits
 
 
-def _codes(values: FloatArray, params: QuantParams) -> NDArray[np.uint8]:
-    """Codes of at most 8 bits; the network's wide output is read by no layer."""
-    return nearest_codes(values, params).astype(np.uint8)
+def _live(values: FloatArray, params: QuantParams) -> Live:
+    """A tensor with its codes, of at most 8 bits: the network's wide output is read by no layer."""
+    codes = nearest_codes(values, params).astype(np.uint8)
+    return Live(values, codes, params, np.ones(values.shape[1]))
 
 
 def _run(
@@ -129,28 +130,33 @@ def _fit(
     given = parameters.given
     widths = [bits for bits in FITTED_WIDTHS if given is None or bits < given.bits]
     positions = sample_positions(layer, len(source.real), np.random.default_rng(0))
-    found = list(group_statistics(layer, parameters, source, None, positions))
+    found = [
+        (samples.covariance(), samples.cross(samples.wanted))
+        for samples in group_samples(layer, parameters, source, None, positions)
+    ]
     floors = least_legal_scales(
         parameters.bias, task.tensors[layer.inputs[0]], task.tensors[layer.output]
     ).reshape(layer.bounds.G, -1)
     kernels = parameters.weights.reshape(layer.bounds.G, layer.bounds.K, -1).astype(np.float64)
-    one = partial(_at_width, layer, source, found, kernels, floors, parameters.bias)
+    count = positions.size
+    one = partial(_at_width, layer, source, found, count, kernels, floors, parameters.bias)
     return dict(zip(widths, pool.map(one, widths), strict=True))
 
 
 def _at_width(
     layer: Layer,
     source: Live,
-    statistics: Sequence[GroupStatistics],
+    statistics: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    samples: int,
     kernels: NDArray[np.float64],
     floors: NDArray[np.float64],
     bias: FloatArray,
     bits: int,
 ) -> WeightScheme:
     codes, scales = [], []
-    for group, found in enumerate(statistics):
-        hessian = ridged(found.covariance, found.samples)
-        targets = regressed_weights(kernels[group], found.covariance, found.cross, hessian)
+    for group, (covariance, cross) in enumerate(statistics):
+        hessian = ridged(covariance, samples)
+        targets = regressed_weights(kernels[group], covariance, cross, hessian)
         rows, steps = round_rows(targets, hessian, bits, floors[group])
         codes.append(rows)
         scales.append(steps)

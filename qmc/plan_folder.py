@@ -95,7 +95,8 @@ def finish_plan(
     found = schedule_network(
         work, target, AnalyticalModel(), Objective(options.optimize), jobs=options.jobs
     )
-    program = make_program(integer, {name: one.mapping for name, one in found.items()})
+    loops = {name: one.mapping for name, one in found.items()}
+    program = make_program(integer, loops, target.kernels)
     return FinishedPlan(scheme, integer, found, program.flash_bytes, program.ram_peak_bytes)
 
 

@@ -54,7 +54,7 @@ class CutTiles:
 
     Attributes:
         layer: the layer.
-        full: extents of a tile that is not cut.
+        full: extents of a tile that no loop outside cuts, none above its bound.
         loops: all loops outside the level, outermost first.
     """
 
@@ -168,8 +168,8 @@ def cut_tiles(nest: Nest, level: int, apart: Callable[[int, Loop], bool]) -> Cut
         apart: of a level and a loop in space below it: whether its instances count one by one.
     """
     inside = range(level, nest.mac_index)
-    full = extents(loop for at in inside for loop in (*nest.temporal[at], *nest.spatial[at]))
-    reach = dict(full)
+    reach = extents(loop for at in inside for loop in (*nest.temporal[at], *nest.spatial[at]))
+    full = {dim: min(extent, nest.layer.bounds[dim]) for dim, extent in reach.items()}
     moment = sum(len(loops) for loops in nest.temporal[:level])
     found: list[_Outside] = []
     for at in reversed(range(level)):

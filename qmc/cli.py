@@ -19,7 +19,7 @@ from qmc.errors import QmcError
 from qmc.options import ExploreOptions, Mapper, Options, SensitivityChoice, default_jobs
 from qmc.ranges import Calibration
 from qmc.scheme import WeightRounding
-from qmc.search_result import Objective
+from qmc.search_result import Factors, Objective
 
 #: What typer makes of Ctrl-C.
 _INTERRUPTED = 130
@@ -45,6 +45,9 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout, the rest to stderr.")
 ]
 OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
+FactorsOption = Annotated[
+    Factors, typer.Option(help="Extents of loops: perfect ones, or those that leave short tiles.")
+]
 MapperOption = Annotated[Mapper, typer.Option(help="exact, learned, auto, or the random baseline.")]
 BudgetOption = Annotated[
     float | None,
@@ -138,6 +141,7 @@ def compile_command(
         Calibration | None, typer.Option(help="Of activation ranges; default: by width.")
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
+    factors: FactorsOption = Factors.PERFECT,
     mapper: MapperOption = Mapper.EXACT,
     cost_model: CostModelOption = None,
     budget: BudgetOption = None,
@@ -179,6 +183,7 @@ def compile_command(
         limit=limit,
         calibration=calibration,
         optimize=optimize,
+        factors=factors,
         mapper=mapper,
         cost_model=cost_model,
         budget_seconds=budget,
@@ -299,6 +304,7 @@ def map_command(
     ] = None,
     bits: Annotated[str, typer.Option(help="Widths of W, A, O: w4a8o8.")] = "w8a8o8",
     optimize: OptimizeOption = Objective.EDP,
+    factors: FactorsOption = Factors.PERFECT,
     mapper: MapperOption = Mapper.EXACT,
     cost_model: CostModelOption = None,
     budget: BudgetOption = None,
@@ -324,7 +330,8 @@ def map_command(
     from qmc.progress import Stages
 
     rules = mapping_command.search_model(psum, first_fill, cost_model)
-    settings = SearchSettings(rules, optimize, mapper, seed, jobs or default_jobs(), budget)
+    jobs = jobs or default_jobs()
+    settings = SearchSettings(rules, optimize, mapper, seed, jobs, budget, factors=factors)
     work = mapping_command.Work(model, layer, bits, target, max_latency, what_helps)
     if width_table is not None:
         with Stages(Console(stderr=True)).stage("search all widths") as tick:

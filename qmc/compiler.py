@@ -271,6 +271,7 @@ def price_network(
         model=_search_model(options),
         objective=options.optimize,
         mapper=options.mapper,
+        factors=options.factors,
         seed=options.seed,
         jobs=options.jobs,
         budget_seconds=options.budget_seconds,

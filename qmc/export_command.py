@@ -99,6 +99,9 @@ def _timeloop(chosen: Chosen) -> Written:
         if not layer.has_weights or mapping is None:
             notes.append(f"layer '{layer.name}' ({layer.op}) has no mapping")
             continue
+        if _is_cut(chosen, layer):
+            notes.append(f"layer '{layer.name}' {_CUT}: left out")
+            continue
         safe = re.sub(r"[^0-9A-Za-z_.-]+", "_", layer.name).lstrip(".")[:60]
         text = timeloop_text(layer, _precision(chosen, layer), mapping)
         files[f"{index:03d}_{safe}.yaml"] = text.encode()
@@ -108,12 +111,25 @@ def _timeloop(chosen: Chosen) -> Written:
 def _zigzag(chosen: Chosen) -> Written:
     layers = [layer for layer in chosen.network.layers if layer.has_weights]
     work = [(layer, _precision(chosen, layer)) for layer in layers]
+    even = {one.name for one in layers if not _is_cut(chosen, one)}
+    mappings = {name: mapping for name, mapping in chosen.mappings.items() if name in even}
     files = {
         "workload.yaml": workload_text(work, _weighted_sources(chosen)).encode(),
-        "mapping.yaml": mapping_text(layers, chosen.mappings).encode(),
+        "mapping.yaml": mapping_text(layers, mappings).encode(),
     }
     missing = [one for one in chosen.network.layers if not one.has_weights]
-    return files, [f"layer '{one.name}' ({one.op}) is not in the workload" for one in missing]
+    notes = [f"layer '{one.name}' ({one.op}) is not in the workload" for one in missing]
+    cut = [one.name for one in layers if one.name not in even]
+    return files, [*notes, *(f"layer '{name}' {_CUT}: its mapping is left out" for name in cut)]
+
+
+#: What is said of mappings that have no form in the files of other tools.
+_CUT = "has loops that do not divide their bounds"
+
+
+def _is_cut(chosen: Chosen, layer: Layer) -> bool:
+    mapping = chosen.mappings.get(layer.name)
+    return mapping is not None and mapping.is_cut(layer.bounds)
 
 
 _WRITERS: dict[ExportFormat, Callable[[Chosen], Written]] = {

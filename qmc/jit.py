@@ -31,6 +31,9 @@ _KERNELS = (
     "learned_moves.py",
     "rounding_kernel.py",
     "cost_models/feature_kernel.py",
+    "cut_records.py",
+    "cut_kernel.py",
+    "cut_walk.py",
 )
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

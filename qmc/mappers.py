@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from qmc.cost_models.calibrated_model import CalibratedModel, Quantity
-from qmc.errors import NoMappingError
+from qmc.errors import NoMappingError, QmcError
 from qmc.learned_search import learned_search
 from qmc.mapping import Mapping
 from qmc.options import Mapper
@@ -25,7 +25,7 @@ from qmc.progress import Tick, no_tick
 from qmc.random_search import random_search
 from qmc.schedule import Outcome, Task, mapped, search_all
 from qmc.search import compile_kernels, objective_value
-from qmc.search_result import SearchResult
+from qmc.search_result import Factors, SearchResult
 
 #: Mappings that the random baseline tries for each layer.
 RANDOM_SAMPLES = 2000
@@ -73,6 +73,7 @@ def find_mappings(tasks: Sequence[Task], required: int, request: Request) -> lis
 
 def _find(tasks: list[Task], request: Request) -> list[Outcome]:
     trees = any(isinstance(t.model, CalibratedModel) and not t.model.is_scale for t in tasks)
+    _check_factors(tasks, request.mapper, trees)
     match request.mapper:
         case Mapper.RANDOM:
             return [_rescaled(task, _draw(_modelled(task), request.seed)) for task in tasks]
@@ -86,6 +87,18 @@ def _find(tasks: list[Task], request: Request) -> list[Outcome]:
             return _learned(tasks, [_start(one) for one in exact], request)
         case _:
             return _exact(tasks, request)
+
+
+def _check_factors(tasks: list[Task], mapper: Mapper, trees: bool) -> None:
+    """Imperfect factors belong to the exact search of the analytical model, scaled or not.
+
+    Raises:
+        QmcError: something else is asked for.
+    """
+    asked = next((t.factors for t in tasks if t.factors is not Factors.PERFECT), None)
+    if asked is not None and (trees or mapper is not Mapper.EXACT):
+        found = "a calibrated cost model" if trees else f"--mapper {mapper}"
+        raise QmcError(f"--factors {asked}: needs the exact mapper; found {found}")
 
 
 def _exact(tasks: list[Task], request: Request, max_steps: int | None = None) -> list[Outcome]:

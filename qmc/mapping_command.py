@@ -23,7 +23,7 @@ from qmc.options import Mapper
 from qmc.pricing import Priced, SearchSettings, price_layers
 from qmc.progress import Tick, no_tick
 from qmc.schedule import Task
-from qmc.search_result import SearchResult
+from qmc.search_result import Factors, SearchResult
 from qmc.targets import Target, load_target
 from qmc.timeloop import read_mapping_file
 from qmc.what_helps import what_helps
@@ -91,6 +91,7 @@ def map_layer(work: Work, settings: SearchSettings) -> Json:
     entry["objective"] = settings.objective.value
     entry["nest"] = nest_text(priced.layer, machine, mapping, entry["accesses"])
     plain = settings.mapper is Mapper.EXACT and isinstance(settings.model, AnalyticalModel)
+    plain = plain and settings.factors is Factors.PERFECT
     if work.what_helps and plain:
         entry["what_helps"] = _what_helps(priced, machine, settings)
     return entry
@@ -102,8 +103,19 @@ def _what_helps(priced: Priced, target: Target, settings: SearchSettings) -> lis
     return what_helps(*problem, priced.cost, max_cycles=limit, jobs=jobs)
 
 
+def check_perfect(flag: str, settings: SearchSettings) -> None:
+    """Refuse imperfect factors where ``flag`` knows perfect ones alone.
+
+    Raises:
+        QmcError: other factors are asked for.
+    """
+    if settings.factors is not Factors.PERFECT:
+        raise QmcError(f"{flag}: needs perfect factors; found --factors {settings.factors}")
+
+
 def map_front(work: Work, settings: SearchSettings) -> Json:
     """The (energy, cycles) Pareto set of one layer; ``points`` are entries of ``layers``."""
+    check_perfect("--pareto", settings)
     machine, settings = _machine(work, settings)
     layer, precision = _one_layer(work), parse_bits(work.bits, machine.psum_bits)
     if not layer.has_weights:
@@ -174,6 +186,7 @@ def map_widths(work: Work, file: Path, settings: SearchSettings, tick: Tick = no
     """Search every layer of a model at every triple of widths; the table goes to a CSV file."""
     if work.layer is not None:
         raise QmcError("--width-table: found --layer; allowed: MODEL alone")
+    check_perfect("--width-table", settings)
     table = width_table(
         _network(work).layers,
         load_target(work.target),

@@ -9,7 +9,7 @@ each memory its temporal block, then its x and y axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, permutations, product
@@ -234,10 +234,19 @@ def _completions(places: tuple[_Place, ...], rest: tuple[int, ...]) -> dict[tupl
 
 def count_tilings(space: MapSpace) -> int:
     """Number of tilings within the fan-outs, capacities aside."""
+    return tilings_within(space, [completions(space, group) for group in space.groups])
+
+
+def tilings_within(space: MapSpace, ways: Iterable[dict[tuple[int, ...], int]]) -> int:
+    """Number of tilings within the fan-outs.
+
+    Args:
+        space: whose axes.
+        ways: of every group of dims, its ways through the blocks by what they use of each axis.
+    """
     limits = [block.limit for block in space.blocks if block.axis and block.limit > 1]
     totals: dict[tuple[int, ...], int] = {(1,) * len(limits): 1}
-    for group in space.groups:
-        found = completions(space, group)
+    for found in ways:
         if len(found) == 1 and math.prod(*found) == 1:  # off all axes
             (times,) = found.values()
             totals = {axes: count * times for axes, count in totals.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from qmc.arithmetic import Rounding
 from qmc.ranges import Calibration
 from qmc.scheme import WeightRounding
-from qmc.search_result import Objective
+from qmc.search_result import Factors, Objective
 
 
 class Mapper(StrEnum):
@@ -52,6 +52,7 @@ class Options:
         limit: use only the first images of each set.
         calibration: range method; None lets the quantizer choose by width.
         optimize: what the mapper minimizes.
+        factors: which extents loops may have: perfect ones, or those that leave short tiles.
         mapper: exact search, the learned one, what suits a layer, or the random baseline.
         cost_model: file written by ``qmc calibrate``; None is the analytical model as it is.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
@@ -80,6 +81,7 @@ class Options:
     limit: int | None = None
     calibration: Calibration | None = None
     optimize: Objective = Objective.EDP
+    factors: Factors = Factors.PERFECT
     mapper: Mapper = Mapper.EXACT
     cost_model: Path | None = None
     budget_seconds: float | None = None

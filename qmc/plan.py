@@ -21,7 +21,7 @@ from qmc.labels import read_class_names
 from qmc.mapping_text import mapping_to_data
 from qmc.options import Options
 from qmc.preprocess import Preprocess, load_preprocess
-from qmc.search_result import SearchResult
+from qmc.search_result import Factors, SearchResult
 from qmc.targets import Target
 from qmc.yaml_input import read_yaml
 
@@ -58,6 +58,7 @@ def plan_text(
         "options": {
             "optimize": options.optimize.value,
             "mapper": options.mapper.value,
+            **_factors(options),
             "cost_model": file_sha256(options.cost_model) if options.cost_model else None,
             "budget_seconds": options.budget_seconds,
             "max_latency": options.max_latency,
@@ -72,6 +73,12 @@ def plan_text(
     return yaml.safe_dump(
         plan, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
     )
+
+
+def _factors(options: Options) -> dict[str, str]:
+    """The factors asked for, if they are not the perfect ones."""
+    perfect = options.factors is Factors.PERFECT
+    return {} if perfect else {"factors": options.factors.value}
 
 
 def _tensor_data(network: IntegerNetwork, name: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from qmc.progress import Tick, no_tick
 from qmc.report import layer_entry, verdict
 from qmc.schedule import Outcome, Task, mapped
 from qmc.scheme import Scheme
-from qmc.search_result import Objective, SearchResult
+from qmc.search_result import Factors, Objective, SearchResult
 from qmc.targets import Target
 
 _REFERENCE_BITS = 8
@@ -76,6 +76,7 @@ class SearchSettings:
         jobs: threads.
         budget_seconds: of all searches together; None lets every search take its steps.
         max_cycles: limit on the cycles of all layers together; None is none.
+        factors: which extents loops may have.
     """
 
     model: AnalyticalModel | CalibratedModel = field(default_factory=AnalyticalModel)
@@ -85,6 +86,7 @@ class SearchSettings:
     jobs: int = 1
     budget_seconds: float | None = None
     max_cycles: int | None = None
+    factors: Factors = Factors.PERFECT
 
 
 def layer_precision(layer: Layer, scheme: Scheme, target: Target) -> Precision:
@@ -159,7 +161,10 @@ def _best(
             jobs=settings.jobs,
             progress=tick,
         )
-    tasks = [Task(*pair, target, model, objective, max_cycles=limit) for pair in work]
+    tasks = [
+        Task(*pair, target, model, objective, max_cycles=limit, factors=settings.factors)
+        for pair in work
+    ]
     return [mapped(one) for one in _search(tasks, len(tasks), settings, tick)]
 
 
@@ -169,6 +174,10 @@ def _check_network_limit(settings: SearchSettings) -> None:
     if settings.mapper is not Mapper.EXACT:
         raise QmcError(
             f"--max-latency: of a network needs the exact mapper; found {settings.mapper}"
+        )
+    if settings.factors is not Factors.PERFECT:
+        raise QmcError(
+            f"--max-latency: of a network needs perfect factors; found {settings.factors}"
         )
     if settings.budget_seconds is not None:
         raise QmcError("--max-latency: of a network takes no --budget; allowed: one of them")
@@ -180,7 +189,10 @@ def _at_8_bits(
     """Best costs at w8a8, without a limit, of the layers given at other widths."""
     wide = [(layer, _widened(precision)) for layer, precision in work]
     wide = [pair for pair, given in zip(wide, work, strict=True) if pair != given]
-    tasks = [Task(*pair, target, settings.model, settings.objective) for pair in wide]
+    tasks = [
+        Task(*pair, target, settings.model, settings.objective, factors=settings.factors)
+        for pair in wide
+    ]
     outcomes = _search(tasks, 0, settings, no_tick)
     return {
         layer.name: one.cost

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from qmc import cache
 from qmc.cost_models.base import CostModel
 from qmc.errors import NoMappingError, QmcError
+from qmc.imperfect_search import imperfect_search
 from qmc.layer import Layer, Precision
 from qmc.mapping_text import mapping_to_data, read_mapping_data
 from qmc.search import MAX_STEPS, compile_kernels, objective_value, search
-from qmc.search_result import Certificate, Objective, SearchResult
+from qmc.search_result import Certificate, Factors, Objective, SearchResult
 from qmc.targets.target import Target
 
 #: Raise with every change of the cost rules, the map space or the search: older entries are void.
@@ -55,6 +57,7 @@ class Task:
         layer, precision, target, model, objective: see :func:`qmc.search.search`.
         max_steps: of each walk of the search.
         max_cycles: limit on cycles; None is none.
+        factors: which extents loops may have.
     """
 
     layer: Layer
@@ -64,12 +67,15 @@ class Task:
     objective: Objective = Objective.EDP
     max_steps: int = MAX_STEPS
     max_cycles: int | None = None
+    factors: Factors = Factors.PERFECT
 
     def key(self, target_key: str | None = None) -> str:
         """The same for tasks of the same result; ``target_key`` is that of the target, if known."""
         problem = Problem.of(self.layer, self.precision)
         target = target_key or cache.cache_key(self.target)
-        rest = (self.model, self.objective, self.max_steps, self.max_cycles)
+        rest: tuple[object, ...] = (self.model, self.objective, self.max_steps, self.max_cycles)
+        if self.factors is not Factors.PERFECT:
+            rest = (*rest, self.factors)
         return cache.cache_key(RULES_VERSION, problem, target, *rest)
 
 
@@ -217,8 +223,11 @@ class _Clock:
 
 
 def _search(key: str, task: Task, clock: _Clock | None) -> Outcome:
+    find: Callable[..., SearchResult] = search
+    if task.factors is not Factors.PERFECT:
+        find = partial(imperfect_search, factors=task.factors)
     try:
-        result = search(
+        result = find(
             task.layer,
             task.precision,
             task.target,

@@ -19,6 +19,14 @@ class Objective(StrEnum):
     LATENCY = "latency"
 
 
+class Factors(StrEnum):
+    """Which extents loops may have (docs/search.md)."""
+
+    PERFECT = "perfect"  # those of a dim multiply to its bound
+    SPATIAL_IMPERFECT = "spatial-imperfect"  # loops in space may leave instances idle
+    IMPERFECT = "imperfect"  # the last tile of any loop may be short
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """What was searched, so that a reader can judge and a checker can repeat it.
@@ -51,7 +59,7 @@ class Certificate:
     visited: int = 0
     keep_choices: int = 1
     keep_choices_cut: int = 0
-    factors: str = "perfect"
+    factors: str = Factors.PERFECT.value
     orders: str = "all, up to reuse equivalence"
     max_cycles: int | None = None
     expected: Dict[str, object] = field(default_factory=dict)

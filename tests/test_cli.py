@@ -119,6 +119,21 @@ def test_compile_then_every_command_of_a_build(
     assert sorted(found["class"] for found in prediction["top"]) == [0, 1, 2, 3]
 
 
+def test_compile_with_short_tiles_is_bit_exact(
+    qmc: Run, model: Path, images: Path, build: Path
+) -> None:
+    code, out, err = qmc(
+        *("compile", model, "-t", "simba", "--calib", images, "-o", build),
+        *("--factors", "imperfect", "--json"),
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    certificates = [layer["certificate"] for layer in report["layers"] if layer["macs"]]
+    assert {certificate["factors"] for certificate in certificates} == {"imperfect"}
+    assert "qmc_least(" in "".join(path.read_text() for path in build.rglob("*.c"))
+    assert "factors: imperfect" in (build / "plan.yaml").read_text()
+
+
 @pytest.mark.parametrize("widths", ["w8a8", "w3a6"])
 def test_compile_twice_from_images_and_from_scheme_gives_identical_bytes(
     qmc: Run, model: Path, images: Path, build: Path, tmp_path: Path, widths: str
@@ -165,9 +180,13 @@ def test_map_layer_prints_one_entry(qmc: Run) -> None:
     assert entry["energy_pj"] == pytest.approx(sum(entry["energy_by_memory_pj"].values()))
 
 
-def test_evaluate_of_a_found_mapping_gives_the_same_cost(qmc: Run, tmp_path: Path) -> None:
-    layer = ("--layer", "C=8 K=12 P=6 Q=5 R=3 S=3", "-t", "simba", "--bits", "w4a8o8")
-    found = json.loads(qmc("map", *layer, "--json")[1])
+@pytest.mark.parametrize("factors", ["perfect", "spatial-imperfect", "imperfect"])
+def test_evaluate_of_a_found_mapping_gives_the_same_cost(
+    qmc: Run, tmp_path: Path, factors: str
+) -> None:
+    layer = ("--layer", "C=7 K=13 P=6 Q=5 R=3 S=3", "-t", "simba", "--bits", "w4a8o8")
+    found = json.loads(qmc("map", *layer, "--factors", factors, "--json")[1])
+    assert found["certificate"]["factors"] == factors
     (tmp_path / "mapping.json").write_text(json.dumps(found["mapping"]))
     code, out, _ = qmc("evaluate", *layer, "--mapping", tmp_path / "mapping.json", "--json")
     assert code == 0
@@ -277,6 +296,14 @@ def test_map_with_a_budget_says_how_far_it_may_be(qmc: Run) -> None:
         (("map", "--layer", "C=3", "-t", "simba", "--max-latency", "2h"), ("'2h'", "cycles")),
         (("map", "--layer", "C=3", "-t", "simba", "--budget", "0"), ("--budget",)),
         (("map", "-t", "simba", "--pareto"), ("--layer",)),
+        (
+            ("map", "--layer", "C=3", "-t", "simba", "--factors", "imperfect", "--pareto"),
+            ("--pareto", "perfect", "imperfect"),
+        ),
+        (
+            ("map", "--layer", "C=3", "-t", "simba", "--factors", "imperfect", "--mapper", "auto"),
+            ("--factors imperfect", "exact", "--mapper auto"),
+        ),
         (("compile", "m.onnx", "-o", "b"), ("--target",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--max-latency", "soon"), ("'soon'",)),
         (("compile", "m.onnx", "-t", "simba", "-o", "b", "--flash", "12 cats"), ("'12 cats'",)),

@@ -72,7 +72,7 @@ def print_tables(writer: Writer, layer: Layer, index: int, mapping: Mapping, nes
         _print_loops(writer, kind, loops, mapping)
     with writer.block("static const struct qmc_link links[] ="):
         for operand, parent, child in links:
-            tile = ", ".join(str(extent) for extent in _tile(mapping, nest, child))
+            tile = ", ".join(str(extent) for extent in _tile(layer, mapping, nest, child))
             depth = _depth(mapping, nest, child)
             writer.line(f"{{'{operand}', {parent}, {child}, {depth}, {{{tile}}}}},")
     writer.amend(";")
@@ -126,9 +126,9 @@ def _depth(mapping: Mapping, nest: Nest, child: int) -> int:
     return sum(_level(mapping, loop) < child for loop in nest.temporal)
 
 
-def _tile(mapping: Mapping, nest: Nest, child: int) -> tuple[int, ...]:
+def _tile(layer: Layer, mapping: Mapping, nest: Nest, child: int) -> tuple[int, ...]:
     extents = dict.fromkeys(LoopDim, 1)
     for loop in nest.loops:
         if _level(mapping, loop) >= child:
             extents[loop.dim] *= loop.extent
-    return tuple(extents[dim] for dim in _DIMS)
+    return tuple(min(extents[dim], layer.bounds[dim]) for dim in _DIMS)

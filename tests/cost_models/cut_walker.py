@@ -37,6 +37,16 @@ class CutWalker(Walker):
         at = self.point(place)
         return all(at[dim] < self.layer.bounds[dim] for dim in LoopDim)
 
+    def tile(self, operand: Operand, holder: int, base: Place) -> frozenset[Element]:
+        """The tile as it would be at any place if nothing were cut: as large as the first."""
+        inside = self.positions(False, holder, self.levels)
+        inside += self.positions(True, holder, self.levels)
+        spans = (range(self.loops[p][0].extent) for p in inside)
+        places = (dict(zip(inside, chosen, strict=True)) for chosen in product(*spans))
+        return boxed(
+            {element(self.layer, operand, self.point(base | x)) for x in places if self.exists(x)}
+        )
+
     def real(self, operand: Operand, holder: int, base: Place) -> frozenset[Element]:
         """The box of a tile around the points that exist."""
         inside = self.positions(False, holder, self.levels)

@@ -75,10 +75,9 @@ def _data_spaces(layer: Layer, names: dict[LoopDim, str]) -> list[dict[str, Any]
 
     rows = [["R", "Wdilation"], ["P", "Wstride"]]
     columns = [["S", "Hdilation"], ["Q", "Hstride"]]
-    groups = one(LoopDim.G)
-    weights = [*groups, *one(LoopDim.K, LoopDim.C, LoopDim.S, LoopDim.R)]
-    inputs = [*one(LoopDim.N), *groups, *one(LoopDim.C), rows, columns]
-    outputs = [*one(LoopDim.N), *groups, *one(LoopDim.K, LoopDim.P, LoopDim.Q)]
+    weights = one(LoopDim.G, LoopDim.K, LoopDim.C, LoopDim.S, LoopDim.R)
+    inputs = [*one(LoopDim.N, LoopDim.G, LoopDim.C), rows, columns]
+    outputs = one(LoopDim.N, LoopDim.G, LoopDim.K, LoopDim.Q, LoopDim.P)
     return [
         {"name": "Weights", "projection": weights},
         {"name": "Inputs", "projection": inputs},

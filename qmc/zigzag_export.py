@@ -27,6 +27,8 @@ _NAMES = {
     LoopDim.S: "FX",
 }
 _DENSE = (LoopDim.N, LoopDim.K, LoopDim.C)
+#: What each operand is called in a memory.
+_LINKS = {"O": "O", "W": "I2", "I": "I1"}
 #: The two axes of our arrays; inner levels of a machine with several arrays are not told apart.
 _AXES = {"x": "D1", "y": "D2"}
 
@@ -81,8 +83,7 @@ def _layer(layer: Layer, precision: Precision, own: int, source: int) -> dict[st
 
 def mapping_text(layers: Sequence[Layer], mappings: Dict[str, Mapping]) -> str:
     """The mapping file: spatial loops by axis, temporal loops innermost first, for every layer."""
-    links = {"O": "O", "W": "I2", "I": "I1"}
-    entries: list[dict[str, Any]] = [{"name": "default", "memory_operand_links": links}]
+    entries: list[dict[str, Any]] = [{"name": "default", "memory_operand_links": dict(_LINKS)}]
     for layer in layers:
         mapping = mappings.get(layer.name)
         if mapping is not None:
@@ -91,7 +92,7 @@ def mapping_text(layers: Sequence[Layer], mappings: Dict[str, Mapping]) -> str:
                     "name": layer.name,
                     "spatial_mapping": _spatial(mapping),
                     "temporal_ordering": _temporal(mapping),
-                    "memory_operand_links": links,
+                    "memory_operand_links": dict(_LINKS),
                 }
             )
     return yaml.safe_dump(entries, sort_keys=False, default_flow_style=None, width=100)

@@ -1,14 +1,26 @@
-"""Milliseconds per image of the emitted C at -O3 on one core of this computer.
+"""Milliseconds per image of the emitted C on one core, alone or in turns with public int8 runtimes.
 
-    python benchmarks/latency.py MODEL.onnx [--target simba] [--scheme w8a8] [--runs 20]
+    python benchmarks/latency.py MODEL.onnx... [--target host] [--scheme w8a8] [--rounds 20]
+    python benchmarks/latency.py MODEL.onnx... --peers PYTHON [--most 0.9]
 
 Activation ranges come from random inputs: they do not change the time, and no data set is needed.
+With ``--peers``, an interpreter that has onnxruntime, onnx, sympy and openvino, each round gives
+every runtime and the emitted program a short turn, so that a busy machine disturbs all alike. The
+ratio is ours / best peer, the least of each over all rounds; beside it stands the median of the
+ratios round by round. OpenVINO is held to the instruction set of the target
+(``ONEDNN_MAX_CPU_ISA``). LiteRT is not run: no converter from ONNX comes without TensorFlow. Exit
+status 1 where a ratio exceeds ``--most``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +35,15 @@ from qmc.layer import Precision
 from qmc.mapping import Mapping
 from qmc.quantize import quantize
 from qmc.schedule import schedule_network
-from qmc.targets import load_target
+from qmc.targets import Target, load_target
 from qmc.widths import parse_widths
+
+RUNTIMES = Path(__file__).with_name("peer_runtimes.py")
+PEERS = ("openvino", "ort")
+#: What oneDNN calls the instruction sets of our kernels' headers.
+ISA = {"x86_avx2.h": "AVX2", "x86_avx512vnni.h": "AVX512_CORE_VNNI"}
+#: A turn of a round, in milliseconds.
+SLOT = 60.0
 
 
 def integer_network(model: Path, scheme: str) -> IntegerNetwork:
@@ -34,8 +53,7 @@ def integer_network(model: Path, scheme: str) -> IntegerNetwork:
     return quantize(network, calibrate(network, [inputs], parse_widths(scheme, network)))
 
 
-def best_mappings(network: IntegerNetwork, target_name: str) -> dict[str, Mapping]:
-    target = load_target(target_name)
+def best_mappings(network: IntegerNetwork, target: Target) -> dict[str, Mapping]:
     work = [
         (
             integer.layer,
@@ -53,30 +71,126 @@ def best_mappings(network: IntegerNetwork, target_name: str) -> dict[str, Mappin
     return {name: result.mapping for name, result in found.items()}
 
 
-def measure(program: Program, runs: int) -> np.ndarray:
-    with tempfile.TemporaryDirectory(prefix="qmc-latency-") as name:
-        folder = Path(name)
-        write_files(print_program(program), folder)
-        return bench_program(compile_folder(folder, folder / "run", ("-O3",)), runs)
+@dataclass
+class Peer:
+    """A runtime in a process of its own."""
+
+    name: str
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, python: Path, name: str, model: Path, isa: str | None) -> Peer | None:
+        """The runtime ``name`` on a quantized model; None where it does not run."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if isa:
+            environment["ONEDNN_MAX_CPU_ISA"] = isa
+        process = subprocess.Popen(
+            [str(python), str(RUNTIMES), name, str(model)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            print(f"  {name}: left out, it does not run here")
+            return None
+        return cls(name, process)
+
+    def turn(self, count: int) -> np.ndarray:
+        """Milliseconds of ``count`` inferences."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        return np.array(json.loads(self.process.stdout.readline()))
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@dataclass
+class Ours:
+    """The emitted program; it warms up by itself."""
+
+    name: str
+    program: Path
+
+    def turn(self, count: int) -> np.ndarray:
+        """Milliseconds of ``count`` inferences."""
+        return bench_program(self.program, count)
+
+    def stop(self) -> None:
+        """Nothing to end: the program runs anew for every turn."""
+
+
+def build(program: Program, folder: Path) -> Path:
+    write_files(print_program(program), folder)
+    return compile_folder(folder, folder / "run", ("-O3",))
+
+
+def compare(sides: list[Ours | Peer], rounds: int) -> dict[str, np.ndarray]:
+    """Least milliseconds of each side in every round."""
+    counts = {side.name: max(3, round(SLOT / side.turn(3).min())) for side in sides}
+    least = {side.name: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides:
+            least[side.name].append(side.turn(counts[side.name]).min())
+    return {name: np.array(values) for name, values in least.items()}
+
+
+def run_model(model: Path, options: argparse.Namespace, folder: Path) -> float:
+    """Print the figures of one model; returns ours / best peer, 0 without peers."""
+    target = load_target(options.target)
+    network = integer_network(model, options.scheme)
+    mappings = {} if target.kernels else best_mappings(network, target)
+    program = make_program(network, mappings, target.kernels)
+    sides: list[Ours | Peer] = [Ours("qmc", build(program, folder))]
+    if options.peers:
+        int8 = folder / "int8.onnx"
+        command = [options.peers, RUNTIMES, "prepare", model, int8]
+        subprocess.run(command, check=True, capture_output=True)
+        isa = ISA.get(target.kernels.header) if target.kernels else None
+        started = (Peer.start(options.peers, name, int8, isa) for name in PEERS)
+        sides += [peer for peer in started if peer]
+    least = compare(sides, options.rounds)
+    for side in sides:
+        side.stop()
+    ours = least.pop("qmc")
+    macs = sum(integer.layer.macs for integer in network.layers)
+    print(
+        f"{model.stem} {options.scheme} {options.target}: {ours.min():.4f} ms, "
+        f"{macs / ours.min() / 1e6:.1f} GMAC/s; weights {program.weight_bytes} bytes, "
+        f"arena {program.ram_peak_bytes} bytes"
+    )
+    if not least:
+        return 0.0
+    best = min(least, key=lambda name: least[name].min())
+    times = ", ".join(f"{name} {values.min():.4f}" for name, values in least.items())
+    ratio = float(ours.min() / least[best].min())
+    paired = float(np.median(ours / least[best]))
+    print(f"  {times}; ours / {best} {ratio:.2f} (median by round {paired:.2f})", flush=True)
+    return ratio
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--target", default="simba")
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--target", default="host")
     parser.add_argument("--scheme", default="w8a8")
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--peers", type=Path, help="interpreter that has the runtimes")
+    parser.add_argument("--most", type=float, help="largest ratio to the best peer")
     options = parser.parse_args()
-    network = integer_network(options.model, options.scheme)
-    program = make_program(network, best_mappings(network, options.target))
-    times = measure(program, options.runs)
-    macs = sum(integer.layer.macs for integer in network.layers)
-    print(
-        f"{options.model.stem} {options.scheme} {options.target}: "
-        f"min {times.min():.2f} ms, median {np.median(times):.2f} ms of {options.runs} runs; "
-        f"{macs / times.min() / 1e6:.2f} GMAC/s; "
-        f"weights {program.weight_bytes} bytes, arena {program.ram_peak_bytes} bytes"
-    )
+    ratios = []
+    for model in options.models:
+        with tempfile.TemporaryDirectory(prefix="qmc-latency-") as folder:
+            ratios.append(run_model(model, options, Path(folder)))
+    sys.exit(1 if options.most and max(ratios) > options.most else 0)
 
 
 if __name__ == "__main__":

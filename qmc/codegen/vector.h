@@ -58,37 +58,39 @@ QMC_INLINE void qmc_add_few(uint8_t *out, const uint8_t *a, const uint8_t *b, co
     }
 }
 
-/* Weights of 1 to 8 bits as bytes. The panel's codes lie in planes of 4, 2 and 1 bits, as far as
+/* One part of a plane: bits from shift on, to bits from done on; flip is the sign bit in the last
+   plane, else 0. */
+QMC_INLINE void qmc_unpack_part(int8_t *restrict out, const uint8_t *restrict in, const int count,
+                                const int shift, const int mask, const int done, const int flip)
+{
+    for (int i = 0; i < count; i++) {
+        const uint8_t code = (uint8_t)(((in[i] >> shift) & mask) << done);
+        const uint8_t value = (uint8_t)((code ^ flip) - flip);
+        out[i] = (int8_t)(done ? value | (uint8_t)out[i] : value);
+    }
+}
+
+/* Weights of 1 to 7 bits as bytes. The panel's codes lie in planes of 4, 2 and 1 bits, as far as
    bits has them, from the low bits up: element i of a plane of b bits is in byte i mod n and there
    in the bits from b * (i div n), n = count * b / 8. */
-QMC_INLINE void qmc_unpack_planes(int8_t *restrict out, const uint8_t *restrict in, const int count,
+QMC_INLINE void qmc_unpack_planes(int8_t *restrict out, const uint8_t *in, const int count,
                                   const int bits)
 {
-    const int sign = 1 << (bits - 1);
-    int done = 0;
-    for (int plane = 4; plane > 0; plane /= 2) {
-        if (bits & plane) {
-            const int n = count / 8 * plane, mask = (1 << plane) - 1;
-            for (int part = 0; part < 8 / plane; part++) {
-                int8_t *o = out + part * n;
-                const int shift = part * plane;
-                if (done == 0) {
-                    for (int i = 0; i < n; i++) {
-                        o[i] = (int8_t)((in[i] >> shift) & mask);
-                    }
-                } else {
-                    for (int i = 0; i < n; i++) {
-                        o[i] = (int8_t)(o[i] | (((in[i] >> shift) & mask) << done));
-                    }
-                }
-            }
-            in += n;
-            done += plane;
-        }
+    const int sign = 1 << (bits - 1), n = count / 8;
+#define QMC_PART(plane, part)                                                                     \
+    if ((bits & plane) && part < 8 / plane) {                                                     \
+        qmc_unpack_part(out + part * plane * n, in, plane * n, part * plane, (1 << plane) - 1,    \
+                        bits & (8 - 2 * plane), (bits & (plane - 1)) == 0 ? sign : 0);            \
     }
-    for (int i = 0; i < count; i++) {
-        out[i] = (int8_t)((out[i] ^ sign) - sign);
-    }
+#define QMC_PLANE(plane)                                                                          \
+    QMC_PART(plane, 0) QMC_PART(plane, 1) QMC_PART(plane, 2) QMC_PART(plane, 3)                   \
+    QMC_PART(plane, 4) QMC_PART(plane, 5) QMC_PART(plane, 6) QMC_PART(plane, 7)                   \
+    in += bits & plane ? plane * n : 0;
+    QMC_PLANE(4)
+    QMC_PLANE(2)
+    QMC_PLANE(1)
+#undef QMC_PLANE
+#undef QMC_PART
 }
 
 /* Rows first ... first + rows - 1 of an image with its margins filled in. */
@@ -155,13 +157,14 @@ QMC_INLINE void qmc_look_up(uint8_t *restrict out, const uint8_t *restrict in, c
     }
 }
 
-/* Sums of a window to codes. */
+/* Sums of a window to codes of 8 or 16 bits. */
 QMC_INLINE void qmc_average(uint8_t *restrict out, const int32_t *restrict sum, const int count,
                             const int64_t multiplier, const int64_t offset, const int shift,
-                            const int low, const int high)
+                            const int low, const int high, const int bits)
 {
     for (int c = 0; c < count; c++) {
-        out[c] = (uint8_t)qmc_clamp(qmc_rescale(sum[c], multiplier, offset, shift), low, high);
+        const int64_t code = qmc_rescale(sum[c], multiplier, offset, shift);
+        qmc_put(out, c, qmc_clamp(code, low, high), bits);
     }
 }
 

@@ -112,11 +112,12 @@ def print_pool(layer: VectorLayer) -> tuple[Constant, ...]:
     bounds = integer.layer.bounds
     is_max = integer.layer.op is Op.MAX_POOL
     place = read_bytes(layer, 0, "input0", False)
-    target = open_result(layer)
+    is_wide = integer.output.bits > 8
+    target = "output" if is_wide else open_result(layer)
     if not is_max:
         layer.scratch.add("sum", "int32_t", channels)
     with writer.loop("p", bounds.P), writer.loop("q", bounds.Q):
-        writer.line(f"uint8_t *const out = {target} + (p*{bounds.Q} + q)*{channels};")
+        writer.line(f"uint8_t *const out = {target} + (p*{bounds.Q} + q)*{channels << is_wide};")
         if is_max:
             writer.line(f"memset(out, {integer.low}, {channels});")
         else:
@@ -128,7 +129,8 @@ def print_pool(layer: VectorLayer) -> tuple[Constant, ...]:
             writer.line(f"qmc_limit(out, {channels}, {integer.high});")
         if not is_max:
             _print_averages(layer)
-    close_result(layer)
+    if not is_wide:
+        close_result(layer)
     return ()
 
 
@@ -159,7 +161,7 @@ def _print_averages(layer: VectorLayer) -> None:
     for count, scale in zip(integer.counts, integer.rescales, strict=True):
         call = (
             f"qmc_average(out, sum, {channels}, {scale.multiplier}, INT64_C({scale.offset}), "
-            f"{scale.shift}, {layer.clip});"
+            f"{scale.shift}, {layer.clip}, {max(8, integer.output.bits)});"
         )
         if len(integer.counts) == 1:
             writer.line(call)

@@ -73,8 +73,6 @@ def choose_printer(layer: VectorLayer) -> Printer | None:
     """The printer of a layer's form."""
     integer, spec = layer.integer, layer.integer.layer
     narrow = integer.output.bits <= 8
-    if integer.weight_format is not None:
-        return None
     match spec.op:
         case Op.CONV | Op.DENSE if integer.weight_format is not None:
             return None  # unpacked through a table
@@ -88,7 +86,9 @@ def choose_printer(layer: VectorLayer) -> Printer | None:
             return print_concat
         case Op.LOOKUP if narrow:
             return print_lookup
-        case Op.MAX_POOL | Op.AVERAGE_POOL if narrow:
+        case Op.AVERAGE_POOL:
+            return print_pool
+        case Op.MAX_POOL if narrow:
             return print_pool
         case Op.RESHAPE if fits_copy(layer):
             return print_copy

@@ -33,7 +33,8 @@ class Form(StrEnum):
 
     AFFINE_NARROW = "0"  # sums are floats by their bits; results fit 16 bits
     AFFINE = "QMC_SATURATE"  # results are clamped before they are narrowed
-    CONVERTED = "QMC_CONVERT | QMC_SATURATE"  # sums are converted to floats
+    CONVERTED_NARROW = "QMC_CONVERT"  # sums are converted to floats; results fit 16 bits
+    CONVERTED = "QMC_CONVERT | QMC_SATURATE"  # both
     RAW = "QMC_RAW"  # the contract in 64-bit integers
 
 
@@ -92,10 +93,10 @@ def _choose(integer: IntegerLayer, requant: Requant) -> Form:
         return Form.RAW
     low, high = _range(integer, requant)
     if _is_affine(integer, requant, low, high):
-        narrow = _reaches(requant, low, high) < _NARROW
-        return Form.AFFINE_NARROW if narrow else Form.AFFINE
+        ends = [(bound + _LIFT).astype(np.int32).view(np.float32) for bound in (low, high)]
+        return Form.AFFINE_NARROW if _fits_words(requant, *ends) else Form.AFFINE
     if _saturates(integer, requant, low, high, -_EXACT_INT, _EXACT_INT):
-        return Form.CONVERTED
+        return Form.CONVERTED_NARROW if _fits_words(requant, low, high) else Form.CONVERTED
     return Form.RAW
 
 
@@ -145,12 +146,8 @@ def _evaluate(requant: Requant, x: int) -> IntArray:
     return np.asarray(rounded + requant.offset)
 
 
-def _reaches(requant: Requant, low: IntArray, high: IntArray) -> float:
-    """Largest |result| that the float form gives before any clamp."""
+def _fits_words(requant: Requant, low: NDArray[np.generic], high: NDArray[np.generic]) -> bool:
+    """Whether the float form's results at both ends, and so between, fit 16 bits before clamps."""
     scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
-    ends = (
-        (bound + _LIFT).astype(np.int32).view(np.float32).astype(np.float64) * scale
-        + requant.offset
-        for bound in (low, high)
-    )
-    return float(max(np.abs(end).max() for end in ends))
+    ends = [end.astype(np.float64) * scale + requant.offset for end in (low, high)]
+    return bool(max(np.abs(end).max() for end in ends) < _NARROW)

@@ -58,6 +58,7 @@ from qmc.scheme import Scheme
 from qmc.scheme_io import scheme_to_text
 from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
+from qmc.targets.load_kernels import cpu_flags
 from qmc.verify import VerifyResult, verify_build
 from qmc.widths import parse_widths
 
@@ -141,6 +142,8 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
     """Run all stages. Cheap checks come first, so that a mistake is told at once."""
     _check_options(options)
     target = load_target(options.target)
+    if options.verify or options.eval is not None:
+        check_runs_here(target)
     max_cycles(options, target)
     with stages.stage("read the model"):
         module, network = load_network(
@@ -341,6 +344,21 @@ def _check_options(options: Options) -> None:
         raise QmcError("--max-drop: needs labelled images; give --eval PATH")
     if options.verify or options.eval is not None:
         find_compiler()
+
+
+def check_runs_here(target: Target) -> None:
+    """Refuse to run C for instructions that this computer does not have.
+
+    Raises:
+        BuildError: it lacks some.
+    """
+    wanted = target.kernels.cpu_flags if target.kernels else ()
+    missing = sorted(set(wanted) - cpu_flags())
+    if missing:
+        raise BuildError(
+            f"--target: found '{target.name}', this processor has no {', '.join(missing)}; "
+            "allowed: --no-verify without --eval, or a machine it can run, such as host"
+        )
 
 
 def _check_budgets(options: Options, program: Program) -> None:

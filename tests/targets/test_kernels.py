@@ -1,0 +1,99 @@
+"""Vector units in machine descriptions: headers, the choice for this computer, and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qmc import compiler
+from qmc.errors import BuildError, TargetError
+from qmc.targets import load_kernels, load_target
+
+UNITS = ("x86-avx512vnni", "x86-avx2")
+
+VARIANT = """
+schema_version: 1
+extends: simba
+name: mine
+description: a machine with a vector unit
+"""
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_unit_brings_every_header_it_includes(name: str) -> None:
+    family = load_target(name).kernels
+    assert family is not None
+    texts = {header.name: header.text for header in family.headers}
+    assert family.header in texts
+    for wanted in ("x86_matrix.h", "x86_depthwise.h", "x86_add.h"):
+        assert wanted in texts
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_blocks_fit_the_registers(name: str) -> None:
+    family = load_target(name).kernels
+    assert family is not None
+    registers = 32 if family.lanes == 16 else 16
+    for vectors, pixels in enumerate(family.pixels, start=1):
+        assert pixels * vectors + 2 <= registers
+
+
+@pytest.mark.parametrize(
+    ("flags", "header"),
+    [
+        ({"avx2", "fma"}, "x86_avx2.h"),
+        (
+            {"avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"},
+            "x86_avx512vnni.h",
+        ),
+        ({"sse2"}, None),
+    ],
+)
+def test_host_takes_the_first_unit_that_runs_here(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], header: str | None
+) -> None:
+    monkeypatch.setattr(load_kernels, "cpu_flags", lambda: frozenset(flags))
+    target = load_target("host")
+    assert (target.kernels.header if target.kernels else None) == header
+
+
+def test_choice_of_the_unit_is_part_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = set()
+    for flags in (set(), {"avx2", "fma"}):
+        monkeypatch.setattr(load_kernels, "cpu_flags", lambda flags=flags: frozenset(flags))
+        hashes.add(load_target("host").sha256)
+    assert len(hashes) == 2
+
+
+def test_flags_are_read_as_linux_writes_them(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor : 0\nflags\t\t: fpu avx2 fma\nbugs : none\n", encoding="ascii")
+    assert load_kernels.cpu_flags(file) == {"fpu", "avx2", "fma"}
+    assert load_kernels.cpu_flags(tmp_path / "none") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "kernels: {header: none.h, lanes: 8, pixels: [2], depthwise_bytes: [16], "
+            "depthwise_pixels: 1}\n",
+            r"kernels\.header: found 'none\.h'",
+        ),
+        ("kernels_like: [simba]\n", "kernels_like: found 'simba'"),
+        ("kernels_like: here\n", "kernels_like: found 'here'"),
+    ],
+)
+def test_mistake_is_told(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(VARIANT + text, encoding="utf-8")
+    with pytest.raises(TargetError, match=message):
+        load_target(file)
+
+
+def test_c_for_another_processor_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset({"avx2", "fma"}))
+    compiler.check_runs_here(load_target("x86-avx2"))
+    with pytest.raises(BuildError, match=r"avx512_vnni.*--no-verify"):
+        compiler.check_runs_here(load_target("x86-avx512vnni"))

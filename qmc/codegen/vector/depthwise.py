@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qmc.codegen.constants import Constant
 from qmc.codegen.input_tile import image_size
 from qmc.codegen.vector.blocks import block_count, block_start
-from qmc.codegen.vector.matrix import print_unpack, requant_constants
 from qmc.codegen.vector.order import depthwise_order
+from qmc.codegen.vector.panels import print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
 from qmc.codegen.vector.sources import (
     OVER_READ,

@@ -29,10 +29,11 @@ from qmc.codegen.vector.blocks import (
     block_start,
     channel_blocks,
 )
+from qmc.codegen.vector.geometry import Geometry, plan_geometry
 from qmc.codegen.vector.order import matrix_order
+from qmc.codegen.vector.panels import print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
 from qmc.codegen.vector.sources import (
-    OVER_READ,
     VectorLayer,
     close_result,
     open_result,
@@ -40,93 +41,12 @@ from qmc.codegen.vector.sources import (
 )
 from qmc.codegen.vector.weights import matrix_panel, pack_planes
 from qmc.codegen.writer import linear
-from qmc.integer import IntegerLayer
 from qmc.packing import row_bytes
 
-#: Convolutions with more weights than this work on the whole image, so that each is read once.
-_MANY_WEIGHTS = 128 << 10
 #: Pixels from which on it pays to widen weights beforehand.
 _WIDE_PIXELS = 16
 #: Widened panels above this many bytes leave the first-level cache: blocks get fewer channels.
 _WIDE_PANEL = 24 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """Where the pixels of a matrix product lie, in bytes.
-
-    Attributes:
-        lines, pixels: the output as lines of pixels; a pointwise layer is one long line.
-        line_step, pixel_step: between neighbours in the input.
-        rows, row_step, taps, tap_step, length: the runs under a pixel.
-        strip_rows: output rows that share a padded strip; 0 reads the input in place.
-        strip_bytes: size of the strip.
-    """
-
-    lines: int
-    pixels: int
-    line_step: int
-    pixel_step: int
-    rows: int
-    row_step: int
-    taps: int
-    tap_step: int
-    length: int
-    strip_rows: int
-    strip_bytes: int
-
-    @property
-    def quads(self) -> int:
-        """Groups of four bytes of a run."""
-        return -(-self.length // 4)
-
-    @property
-    def over_reads(self) -> bool:
-        """Whether the last quad of a run reaches beyond it."""
-        return self.length % 4 != 0
-
-
-def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: int) -> Geometry:
-    """Geometry of a CONV or DENSE layer.
-
-    Args:
-        integer: the layer.
-        height: of the input.
-        width: of the input.
-        strip_bytes: wanted size of a strip.
-    """
-    layer, bounds = integer.layer, integer.layer.bounds
-    channels = bounds.G * bounds.C
-    is_padded = any(layer.pads)
-    row = (width + layer.pads[1] + layer.pads[3]) * channels
-    merged = bounds.G == 1 and layer.dilations[1] == 1
-    strip_rows = _strip_rows(integer, row, strip_bytes) if is_padded else 0
-    strip_height = (strip_rows - 1) * layer.strides[0] + (bounds.R - 1) * layer.dilations[0] + 1
-    is_line = not is_padded and bounds.R * bounds.S == 1 and layer.strides == (1, 1)
-    return Geometry(
-        lines=1 if is_line else bounds.P,
-        pixels=bounds.P * bounds.Q if is_line else bounds.Q,
-        line_step=layer.strides[0] * row,
-        pixel_step=layer.strides[1] * channels,
-        rows=bounds.R,
-        row_step=layer.dilations[0] * row,
-        taps=1 if merged else bounds.S,
-        tap_step=layer.dilations[1] * channels,
-        length=bounds.S * bounds.C if merged else bounds.C,
-        strip_rows=strip_rows,
-        strip_bytes=strip_height * row + OVER_READ if is_padded else 0,
-    )
-
-
-def _strip_rows(integer: IntegerLayer, row: int, strip_bytes: int) -> int:
-    """Output rows of a strip: as many as fit, evenly."""
-    layer, bounds = integer.layer, integer.layer.bounds
-    assert integer.weights is not None
-    if integer.weights.size > _MANY_WEIGHTS:
-        return bounds.P
-    reach = (bounds.R - 1) * layer.dilations[0] + 1
-    most = max(1, (strip_bytes // row - reach) // layer.strides[0] + 1)
-    return -(-bounds.P // -(-bounds.P // most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,17 +154,6 @@ def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
             with writer.loop("n", repeat):
                 place = f"({at} + n*{size})"
                 print_unpack(layer, f"w + {place}*{plan.scratch_bytes}", place, size, wide)
-
-
-def print_unpack(layer: VectorLayer, target: str, place: str, codes: int, wide: int) -> None:
-    """Unpack the panel that begins at code ``place``, or widen its vectors of ``wide`` bytes."""
-    bits, source = layer.integer.weight_bits, f"{layer.prefix}_weights"
-    if wide:
-        layer.writer.line(f"qmc_widen({target}, {source} + {place}, {codes}, {wide});")
-    else:
-        layer.writer.line(
-            f"qmc_unpack_planes({target}, {source} + {place}/8*{bits}, {codes}, {bits});"
-        )
 
 
 def _panels(plan: MatrixPlan, groups: int) -> list[tuple[int, int, int]]:
@@ -394,32 +303,3 @@ def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:
         ),
         *requant_constants(layer, plan.requant, np.concatenate(places)),
     )
-
-
-def requant_constants(
-    layer: VectorLayer, requant: VectorRequant, places: NDArray[np.int64]
-) -> tuple[Constant, ...]:
-    """Arrays in the order of ``places``; -1 is a place without a channel.
-
-    The contract's own constants follow where the kernel needs them.
-    """
-    name, exact = layer.prefix, layer.integer.requant
-    assert exact is not None
-    is_raw = requant.form is Form.RAW
-
-    def placed(values: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.where(places >= 0, values[places], 0).astype(values.dtype)
-
-    none = np.zeros(1, np.float32)
-    constants = [
-        Constant(f"{name}_start", "int32_t", placed(requant.start), alignment=64),
-        Constant(f"{name}_scale", "float", none if is_raw else placed(requant.scale), 64),
-        Constant(f"{name}_bias", "float", none if is_raw else placed(requant.offset), 64),
-    ]
-    if is_raw:
-        constants += [
-            Constant(f"{name}_multiplier", "int32_t", exact.multiplier.astype(np.int32)),
-            Constant(f"{name}_offset", "int32_t", exact.offset.astype(np.int32)),
-            Constant(f"{name}_shift", "uint8_t", exact.shift.astype(np.uint8)),
-        ]
-    return tuple(constants)

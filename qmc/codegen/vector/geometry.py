@@ -1,0 +1,89 @@
+"""Where the pixels of a matrix product lie in the input, or in strips of padded input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qmc.codegen.vector.sources import OVER_READ
+from qmc.integer import IntegerLayer
+
+#: Convolutions with more weights than this work on the whole image, so that each is read once.
+_MANY_WEIGHTS = 128 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the pixels of a matrix product lie, in bytes.
+
+    Attributes:
+        lines, pixels: the output as lines of pixels; a pointwise layer is one long line.
+        line_step, pixel_step: between neighbours in the input.
+        rows, row_step, taps, tap_step, length: the runs under a pixel.
+        strip_rows: output rows that share a padded strip; 0 reads the input in place.
+        strip_bytes: size of the strip.
+    """
+
+    lines: int
+    pixels: int
+    line_step: int
+    pixel_step: int
+    rows: int
+    row_step: int
+    taps: int
+    tap_step: int
+    length: int
+    strip_rows: int
+    strip_bytes: int
+
+    @property
+    def quads(self) -> int:
+        """Groups of four bytes of a run."""
+        return -(-self.length // 4)
+
+    @property
+    def over_reads(self) -> bool:
+        """Whether the last quad of a run reaches beyond it."""
+        return self.length % 4 != 0
+
+
+def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: int) -> Geometry:
+    """Geometry of a CONV or DENSE layer.
+
+    Args:
+        integer: the layer.
+        height: of the input.
+        width: of the input.
+        strip_bytes: wanted size of a strip.
+    """
+    layer, bounds = integer.layer, integer.layer.bounds
+    channels = bounds.G * bounds.C
+    is_padded = any(layer.pads)
+    row = (width + layer.pads[1] + layer.pads[3]) * channels
+    merged = bounds.G == 1 and layer.dilations[1] == 1
+    strip_rows = _strip_rows(integer, row, strip_bytes) if is_padded else 0
+    strip_height = (strip_rows - 1) * layer.strides[0] + (bounds.R - 1) * layer.dilations[0] + 1
+    is_line = not is_padded and bounds.R * bounds.S == 1 and layer.strides == (1, 1)
+    return Geometry(
+        lines=1 if is_line else bounds.P,
+        pixels=bounds.P * bounds.Q if is_line else bounds.Q,
+        line_step=layer.strides[0] * row,
+        pixel_step=layer.strides[1] * channels,
+        rows=bounds.R,
+        row_step=layer.dilations[0] * row,
+        taps=1 if merged else bounds.S,
+        tap_step=layer.dilations[1] * channels,
+        length=bounds.S * bounds.C if merged else bounds.C,
+        strip_rows=strip_rows,
+        strip_bytes=strip_height * row + OVER_READ if is_padded else 0,
+    )
+
+
+def _strip_rows(integer: IntegerLayer, row: int, strip_bytes: int) -> int:
+    """Output rows of a strip: as many as fit, evenly."""
+    layer, bounds = integer.layer, integer.layer.bounds
+    assert integer.weights is not None
+    if integer.weights.size > _MANY_WEIGHTS:
+        return bounds.P
+    reach = (bounds.R - 1) * layer.dilations[0] + 1
+    most = max(1, (strip_bytes // row - reach) // layer.strides[0] + 1)
+    return -(-bounds.P // -(-bounds.P // most))

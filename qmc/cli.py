@@ -38,8 +38,20 @@ app = typer.Typer(
 _SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1000, "KIB": 1024, "M": 1 << 20, "MB": 10**6}
 _SIZE_UNITS |= {"MIB": 1 << 20}
 
+
+def _complete_target(typed: str) -> list[str]:
+    """Names of machines that begin so; shells ask for them, so none is read."""
+    names = (path.stem for path in (Path(__file__).parent / "targets").glob("*.yaml"))
+    return sorted(name for name in names if name.startswith(typed))
+
+
 TargetOption = Annotated[
-    str, typer.Option("--target", "-t", help="Name of a machine (see qmc targets) or a YAML file.")
+    str,
+    typer.Option(
+        *("--target", "-t"),
+        help="Name of a machine (see qmc targets) or a YAML file.",
+        autocompletion=_complete_target,
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout, the rest to stderr.")
@@ -168,6 +180,9 @@ def compile_command(
         int, typer.Option(min=1, help="Inputs whose vectors of every layer are kept and verified.")
     ] = 1,
     verify: Annotated[bool, typer.Option(help="Check the C against the reference.")] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what each stage decided, and why.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a network: calibrate, quantize, map, emit C, verify, report."""
@@ -206,6 +221,11 @@ def compile_command(
 
     plan = compile_with_options(options, Stages(Console(stderr=True)))
     _show(plan.report, as_json, _print_build)
+    if explain:
+        from qmc.explain import explain as stages_of
+        from qmc.explain import print_explanation
+
+        print_explanation(stages_of(plan, options), Console(stderr=as_json))
 
 
 @app.command("explore")
@@ -580,7 +600,10 @@ def _print_build(data: dict[str, Any], console: Console) -> None:
 
 def _print_front_or_build(data: dict[str, Any], console: Console) -> None:
     if "points" not in data:
-        _print_build(data, console)
+        return _print_build(data, console)
+    from qmc.explore_command import print_front
+
+    print_front(data, console)
 
 
 def _print_layer(data: dict[str, Any], console: Console) -> None:

@@ -11,9 +11,9 @@ _HEAD = """\
 # Errors
 
 What a user can set right is told in one line on stderr: `qmc: error: ` with where, what, the value
-found and what is allowed, and the code in brackets; the exit code is 2. From Python the same comes as
-an exception of `qmc.errors`, all of them `QmcError`, with `code`. Codes keep their meaning. Anything
-else (exit code 1, a traceback) is a bug of qmc.
+found and what is allowed, and the code in brackets; the exit code is 2. From Python the same comes
+as an exception of `qmc.errors`, all of them `QmcError`, with `code`. Codes keep their meaning.
+Anything else (exit code 1, a traceback) is a bug of qmc.
 
 This page is made from the classes (`python -m qmc.error_page > docs/errors.md`).
 

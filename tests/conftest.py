@@ -7,9 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+from tests.small_build import compile_small
+
+if TYPE_CHECKING:
+    from qmc.compiler import Plan
 
 #: Reference data and models beside the checkout; most machines have none.
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -71,3 +77,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="ascii"), f"{name}: see pytest --update-golden"
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def small_plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A small residual network, compiled with 4-bit weights and measured on six images."""
+    return compile_small(tmp_path_factory.mktemp("small"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qmc.html.axes import Axis, linear_axis
@@ -59,11 +59,12 @@ def cost_title(objective: str | None) -> str:
 
 
 def loss_of(entry: Json, measured: bool) -> float | None:
-    """Points of top-1 lost where that was measured, else the sensitivity."""
+    """Points of top-1 lost on all images where that was measured, else the sensitivity."""
     if not measured:
         return entry.get("sensitivity")
-    score = entry.get("check") or entry.get("search")
-    return score["drop"] if score else None
+    scores = [entry[part] for part in ("search", "check") if entry.get(part)]
+    images = sum(score["images"] for score in scores)
+    return sum(score["drop"] * score["images"] for score in scores) / images if images else None
 
 
 def is_measured(front: Json) -> bool:
@@ -90,10 +91,28 @@ def front_chart(front: Json) -> FrontChart | None:
         _point(entry, (x.at(cost), y.at(loss)), index, _label(entry, front, measured))
         for entry, cost, loss, index in found
     )
+    points = _named_once(points)
     mixed = [(cost, loss) for _, cost, loss, index in found if index is not None]
     return FrontChart(
         x, y, f"{cost_title(objective)} (modelled)", title, points, _line(mixed, x, y)
     )
+
+
+def _named_once(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
+    """Uniform assignments at one place share one text, that of the first of them."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for point in points:
+        if point.name:
+            names.setdefault((point.x, point.y), []).append(point.name)
+    return tuple(
+        replace(point, name=_joined(names.pop((point.x, point.y), []))) if point.name else point
+        for point in points
+    )
+
+
+def _joined(names: Sequence[str]) -> str:
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return names[0] + more if names else ""
 
 
 def _point(entry: Json, at: tuple[float, float], index: int | None, label: str) -> FrontPoint:

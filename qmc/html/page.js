@@ -52,7 +52,8 @@ document.addEventListener("click", (event) => {
 
 // Mark what is shown.
 function mark() {
-  const shown = document.querySelector(".detail:target") || document.querySelector(".detail.first");
+  const wanted = document.getElementById(location.hash.slice(1));
+  const shown = wanted?.matches(".detail") ? wanted : document.querySelector(".detail.first");
   if (!shown) return;
   for (const element of all("[data-open], [data-arrows] a")) {
     const opens = element.dataset.open || element.getAttribute("href").slice(1);

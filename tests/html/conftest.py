@@ -8,13 +8,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import pytest
 
-import qmc
-from tests.onnx_graph import OnnxGraph
+if TYPE_CHECKING:
+    from qmc.compiler import Plan
 
 Json = dict[str, Any]
 
@@ -31,25 +30,9 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A residual network with a depthwise layer, 4-bit weights, measured on 6 images."""
-    folder = tmp_path_factory.mktemp("html")
-    graph = OnnxGraph((1, 3, 10, 7))
-    stem = graph.node("Conv", "x", graph.random(8, 3, 3, 3), name="stem", pads=[1, 1, 1, 1])
-    stem = graph.node("Relu", stem)
-    depth = graph.random(8, 1, 3, 3)
-    side = graph.node("Conv", stem, depth, name="dw", group=8, pads=[1, 1, 1, 1])
-    both = graph.node("Add", stem, side, name="sum")
-    flat = graph.node("Flatten", graph.node("GlobalAveragePool", both, name="pool"))
-    model = graph.save(graph.node("Gemm", flat, graph.random(8, 5), name="fc"), folder)
-    rng = np.random.default_rng(0)
-    images = folder / "images.npz"
-    np.savez(
-        images, images=rng.integers(0, 256, (6, 10, 7, 3), dtype=np.uint8), labels=np.arange(6) % 5
-    )
-    options: Json = {"scheme": "w4a8", "calib": images, "eval": images, "jobs": 1}
-    qmc.compile(model, "eyeriss", folder / "build", **options)
-    return folder / "build"
+def build(small_plan: Plan) -> Path:
+    """Its folder."""
+    return small_plan.output
 
 
 @pytest.fixture(scope="session")
@@ -123,9 +106,16 @@ def hostile(report: Json) -> Json:
 
 
 def find_browser() -> str | None:
-    """Chromium or a relative of it on this computer."""
+    """Chromium or a relative of it on this computer; None lets Playwright take its own."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next((path for path in map(shutil.which, names) if path), None)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip, or fail where a browser was promised."""
+    if os.environ.get("QMC_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{what}, and QMC_REQUIRE_BROWSER asks for it")
+    pytest.skip(f"{what}: pages are not looked at in a browser")
 
 
 @pytest.fixture(scope="session")
@@ -134,14 +124,11 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        sync_playwright = None
-    path = find_browser()
-    if sync_playwright is None or path is None:
-        missing = "playwright" if sync_playwright is None else "chromium"
-        if os.environ.get("QMC_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"{missing} is missing, and QMC_REQUIRE_BROWSER asks for it")
-        pytest.skip(f"{missing} is absent: pages are not looked at in a browser")
+        missing("playwright is not installed")
     with sync_playwright() as play:
+        path = find_browser() or play.chromium.executable_path
+        if not Path(path).exists():
+            missing("chromium is not installed")
         found = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found
         found.close()

@@ -139,6 +139,12 @@ def test_click_on_a_layer_shows_its_nest_alone(show: Open, path: Path, report: J
     assert page.locator(f"#layer-{index}:target").count() == 0
 
 
+def test_address_with_a_layer_opens_it(show: Open, path: Path) -> None:
+    page = show(path, "#layer-1")
+    assert page.locator(".detail:visible").get_attribute("id") == "layer-1"
+    assert page.locator("#layers tr.chosen").get_attribute("data-open") == "layer-1"
+
+
 def test_chart_strip_and_rows_open_layers(show: Open, path: Path, report: Json) -> None:
     page = show(path)
     for selector, count in (
@@ -281,5 +287,6 @@ def test_front_shows_points_and_opens_plans(show: Open, front_folder: Path) -> N
     shown = page.locator(".detail:visible")
     assert shown.get_attribute("id") == "plan-2"
     assert shown.locator("table.strip tr").first.locator("td").all_inner_texts() == ["4"] * 3
+    assert "chosen" in str(points.nth(2).get_attribute("class"))
     assert page.locator("#front .uniform").count() == 2
     assert page.locator("#front .dominated").count() == 1

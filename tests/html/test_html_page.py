@@ -15,6 +15,7 @@ from qmc.errors import DataError
 from qmc.html import page_text, write_page
 from qmc.html.axes import linear_axis, log_axis
 from qmc.html.bars import cycle_bar, energy_bar, memory_colours
+from qmc.html.front_chart import front_chart, loss_of
 from qmc.html.nest_boxes import nest_boxes
 from qmc.html.numbers import amount, picojoule, power, signed_percent, tick
 from qmc.html.roofline import roofline
@@ -163,6 +164,25 @@ def test_no_layer_lies_above_the_roof(report: Json) -> None:
     assert all(point.y >= top - 0.1 for point in chart.points)
     assert chart.memory == "shared_glb"
     assert chart.bandwidth == 64
+
+
+def test_loss_of_a_plan_counts_all_images() -> None:
+    entry = {"search": {"drop": 1.0, "images": 30}, "check": {"drop": 4.0, "images": 10}}
+    assert loss_of(entry, True) == 1.75
+    assert loss_of({"search": None, "check": None}, True) is None
+    assert loss_of({"sensitivity": 0.5}, False) == 0.5
+
+
+def test_uniform_widths_at_one_place_share_a_text() -> None:
+    def uniform(name: str, energy: float) -> Json:
+        return {"name": name, "energy_uj": energy, "sensitivity": 0.25}
+
+    points = [{"plan": "plans/000/plan.yaml", "name": "m", "energy_uj": 5.0, "sensitivity": 0.5}]
+    uniforms = [uniform("w8a8", 9.0), uniform("w7a7", 9.0), uniform("w4a4", 4.0)]
+    chart = front_chart({"points": points, "uniform": uniforms, "objective": "energy"})
+    assert chart is not None
+    assert [point.name for point in chart.points] == ["", "w8a8 +1", "", "w4a4"]
+    assert [point.opens for point in chart.points] == ["plan-0", "", "", ""]
 
 
 def test_axes_place_and_mark_values() -> None:

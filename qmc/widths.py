@@ -110,8 +110,9 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     """What ``--scheme`` asks for.
 
     Args:
-        text: ``w4a8`` and the like, ``w4.5a8`` for an average width of weights, or the path of a file: ``default: w8a8`` with
-            ``layers: {name: w4a8}`` or ``{name: {w: 4, a: 8}}``, or a saved ``scheme.yaml``.
+        text: ``w4a8`` and the like, ``w4.5a8`` for an average width of weights, or the path of
+            a file: ``default: w8a8`` with ``layers: {name: w4a8}`` or ``{name: {w: 4, a: 8}}``,
+            or a saved ``scheme.yaml``.
         network: whose layers the file may name.
 
     Returns:

@@ -48,8 +48,7 @@ def calibrate(
         network: float layers and parameters.
         inputs: a data set or batches of inputs; None only if every tensor came with its range.
         widths: bits of weights and activations.
-        method: how activation ranges are chosen; None takes the percentile, and the least squared
-            error at 5 bits and below.
+        method: how activation ranges are chosen; None takes the least squared error.
         rounding: of requantizations, kept in the scheme.
         weight_rounding: how weights become integers; without inputs always the nearest.
         seed: of the positions that fitting the weights samples.

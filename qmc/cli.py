@@ -150,7 +150,7 @@ def compile_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
     calibration: Annotated[
-        Calibration | None, typer.Option(help="Of activation ranges; default: by width.")
+        Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
     ] = None,
     optimize: OptimizeOption = Objective.EDP,
     factors: FactorsOption = Factors.PERFECT,
@@ -244,7 +244,7 @@ def explore_command(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
     calibration: Annotated[
-        Calibration | None, typer.Option(help="Of activation ranges; default: by width.")
+        Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
     ] = None,
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     costs: Annotated[

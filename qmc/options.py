@@ -50,7 +50,7 @@ class Options:
         calib, eval: images; see ``qmc.data``.
         preprocess: YAML file; None takes ``<model>.preprocess.yaml`` beside the model.
         limit: use only the first images of each set.
-        calibration: range method; None lets the quantizer choose by width.
+        calibration: range method; None takes the least squared error.
         optimize: what the mapper minimizes.
         factors: which extents loops may have: perfect ones, or those that leave short tiles.
         mapper: exact search, the learned one, what suits a layer, or the random baseline.

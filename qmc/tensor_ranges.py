@@ -19,8 +19,6 @@ _FIXED_RANGES: Mapping[str, Range] = {
 }
 #: Room above the logits seen in calibration; 16 bits can spare it, and a clipped logit ties.
 _OUTPUT_MARGIN = 1.5
-#: At this width and below, clipping outliers costs less than coarse steps.
-_COARSE_BITS = 5
 
 
 def tensors_to_observe(network: Network) -> list[str]:
@@ -50,7 +48,7 @@ def tensor_params(
         network: its given ranges are kept exactly.
         bits: by tensor.
         stats: of every tensor of :func:`tensors_to_observe`.
-        method: how a range is chosen; None takes the default for its width.
+        method: how a range is chosen; None takes the least squared error.
     """
     roots, given = shared_quantization(network), shared_given(network)
     fixed = {layer.output: _fixed_range(layer) for layer in network.layers}
@@ -111,9 +109,7 @@ def _observed_range(
     if bits == OUTPUT_BITS:
         low, high = choose_range(histogram, bits, Calibration.MIN_MAX)
         return _OUTPUT_MARGIN * low, _OUTPUT_MARGIN * high
-    if method is None:
-        method = Calibration.MSE if bits <= _COARSE_BITS else Calibration.PERCENTILE
-    return choose_range(histogram, bits, method)
+    return choose_range(histogram, bits, method or Calibration.MSE)
 
 
 def _share_ranges(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_average_is_kept_and_small_layers_get_no_fewer_bits(
     assert all(max(2, int(average) - 1) <= b <= 8 for b in bits)
     order = np.argsort(sizes)
     # A layer four times as large may get a bit more only where rounding to whole bits leaves room.
-    for small, large in zip(order, order[1:], strict=False):
+    for small, large in pairwise(order):
         assert bits[small] >= bits[large] - 1
 
 

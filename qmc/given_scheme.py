@@ -68,7 +68,7 @@ def read_given(model: ModelProto) -> GivenScheme:
 
 def _bias(node: Any, constants: Mapping[str, TensorProto]) -> GivenBias | None:
     tensors = [constants[name] for name in node.input[:3] if name in constants]
-    if len(tensors) != len(node.input) or any(tensor.dims[1:] for tensor in tensors):
+    if not 2 <= len(tensors) == len(node.input) or any(tensor.dims[1:] for tensor in tensors):
         return None
     codes, scales, *zeros = (numpy_helper.to_array(tensor) for tensor in tensors)
     if codes.dtype != np.int32 or codes.ndim != 1 or any(zero.any() for zero in zeros):

@@ -54,7 +54,7 @@ def lift_clips(path: Path, model: ModelProto) -> None:
 
 
 def _width(editor: GraphEditor, clip: NodeProto) -> int:
-    low, high = (int(editor.operand(clip, position, "limits").item()) for position in (1, 2))
+    low, high = (editor.whole(clip, position, "limit") for position in (1, 2))
     for bits in range(1, 17):
         top = 1 << (bits - 1)
         if (low, high) in {(0, 2 * top - 1), (-top, top - 1)}:

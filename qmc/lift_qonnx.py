@@ -157,9 +157,11 @@ def _constant(editor: GraphEditor, node: NodeProto, is_weight: bool) -> None:
         codes = _codes(values, quant)
         reals = (codes - quant.zero) * quant.scale
     except ValueError:
-        raise editor.unsupported(node, "its scale or zero point does not fit its input") from None
+        reals = np.zeros(0)
+    if reals.shape != values.shape:
+        raise editor.unsupported(node, "its scale or zero point does not fit its input")
     if not is_weight:
-        name = editor.const(f"{output}/value", reals.astype(np.float32).reshape(values.shape))
+        name = editor.const(f"{output}/value", reals.astype(np.float32))
         editor.add("Identity", [name], output, node.name)
         return
     shifted = codes - quant.zero

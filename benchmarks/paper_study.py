@@ -127,12 +127,8 @@ def no_drop(
         within = [p for p in points if p.choice.totals["sensitivity"] <= 0.01]
         return within[-1], len(front)
     index = cheapest_within(laboratory, points, images[0], 0.0, no_tick)
-    scores = [
-        score
-        for part in images
-        for _, score in laboratory.try_all([points[index].assignment], part)
-    ]
-    return replace(points[index], score=scores[0], check=scores[1]), len(front)
+    ((search, check),) = laboratory.try_all([points[index].assignment], *images)
+    return replace(points[index], score=search, check=check), len(front)
 
 
 def study(

@@ -123,7 +123,7 @@ def cheapest_within(
         if broken - safe <= 1:
             break
         middle = (safe + broken) // 2
-        ((_, score),) = laboratory.try_all([points[middle].assignment], images)
+        ((score,),) = laboratory.try_all([points[middle].assignment], images)
         if score.drop <= allowed:
             safe = middle
         else:
@@ -157,7 +157,7 @@ def _confirmed(
             seed=options.seed,
         )
         integer = quantize(ground.network, scheme)
-        search, check = (score_program(integer, part, options.jobs) for part in images)
+        search, check = score_program(integer, images, options.jobs)
         if (search + check).drop <= allowed:
             return replace(points[index], score=search, check=check)
     raise QmcError(

@@ -149,7 +149,7 @@ def _measure(
     points = [space.at(genes.decode(row)) for row in new]
     possible = [p for p in points if np.isfinite(p.cost)]
     scores = laboratory.try_all([p.assignment for p in possible], images)
-    measured = {id(p): score for p, (_, score) in zip(possible, scores, strict=True)}
+    measured = {id(p): score for p, (score,) in zip(possible, scores, strict=True)}
     for row, point in zip(new, points, strict=True):
         archive[row] = replace(point, score=measured.get(id(point)))
 

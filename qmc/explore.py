@@ -13,7 +13,7 @@ The stages, each a function of what came before:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from qmc.cost_models.analytical import AnalyticalModel
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
+from qmc.evolution import Evolution, evolve
 from qmc.find_sensitivities import find_sensitivities, probe_images
 from qmc.fitted_weights import Fits, FitTask, fit_weights
 from qmc.frontend import load_network
@@ -43,7 +44,7 @@ from qmc.ranges import Calibration
 from qmc.sensitivity_csv import read_costs
 from qmc.targets import Target, load_target
 from qmc.tensor_ranges import tensor_params
-from qmc.trial import Images, Laboratory, Score, halves, load_images
+from qmc.trial import Images, Laboratory, halves, load_images
 from qmc.widths import Widths, activation_bits
 
 #: Images that a search chooses by, and that its end is checked with, at most.
@@ -200,6 +201,10 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
         QmcError: one of its classes, for anything wrong with the input.
     """
     began = time.monotonic()
+    if options.calib is None:
+        raise QmcError("explore: needs calibration images; give --calib PATH")
+    if options.generations and options.eval is None:
+        raise QmcError("--generations: needs labelled images; give --eval PATH")
     ground = prepare(options, stages)
     space = ground.space
     with stages.stage("choose widths exactly"):
@@ -214,20 +219,17 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
     laboratory = make_laboratory(options, ground)
     beside = _worth_measuring(space, chosen, uniforms)
     left = None if options.budget_seconds is None else began + options.budget_seconds
+    parts = search, check
     with stages.stage("measure the front") as tick:
-        chosen = _measured(laboratory, chosen, search, tick, left)
-        beside = _measured(laboratory, beside, search, tick, left)
+        chosen = _measured(laboratory, chosen, parts, tick, left)
+        beside = _measured(laboratory, beside, parts, tick, left)
     if options.generations:
-        from qmc.evolution import Evolution, evolve
-
         with stages.stage("evolve the front") as tick:
             evolution = Evolution(options.generations, options.seed, left)
-            limits = ground.limits
-            chosen = evolve(space, laboratory, search, chosen, evolution, limits, tick)
-            chosen = spread(pareto(chosen), options.plans)
-    with stages.stage("check on other images") as tick:
-        chosen = _checked(laboratory, chosen, check, tick)
-        beside = _checked(laboratory, beside, check, tick)
+            tried = evolve(space, laboratory, search, chosen, evolution, ground.limits, tick)
+            chosen = spread(pareto([replace(p, check=None) for p in tried]), options.plans)
+        with stages.stage("check on other images") as tick:
+            chosen = _measured(laboratory, chosen, parts, tick)
     return Exploration(
         ground, tuple(exact), tuple(chosen), tuple(beside), laboratory, search, check
     )
@@ -295,30 +297,16 @@ def _worth_measuring(
 def _measured(
     laboratory: Laboratory,
     points: Sequence[Point],
-    images: Images,
+    parts: tuple[Images, Images],
     tick: Tick,
-    deadline: float | None,
+    deadline: float | None = None,
 ) -> list[Point]:
     """Points with their scores; those that the deadline leaves out are dropped."""
     found = []
-    for point, score in zip(points, _scores(laboratory, points, images), strict=False):
-        found.append(replace(point, score=score))
+    scores = laboratory.try_all([point.assignment for point in points], *parts)
+    for point, (search, check) in zip(points, scores, strict=False):
+        found.append(replace(point, score=search, check=check))
         tick(len(found), len(points))
         if deadline is not None and time.monotonic() > deadline:
             break
     return found
-
-
-def _checked(
-    laboratory: Laboratory, points: Sequence[Point], images: Images, tick: Tick
-) -> list[Point]:
-    found = []
-    for point, score in zip(points, _scores(laboratory, points, images), strict=True):
-        found.append(replace(point, check=score))
-        tick(len(found), len(points))
-    return found
-
-
-def _scores(laboratory: Laboratory, points: Sequence[Point], images: Images) -> Iterator[Score]:
-    assignments = [point.assignment for point in points]
-    return (score for _, score in laboratory.try_all(assignments, images))

@@ -33,6 +33,7 @@ from qmc.quantize import quantize
 from qmc.ranges import Calibration
 from qmc.rounded_tensors import plain_scheme
 from qmc.scheme import Scheme
+from qmc.targets import load_target
 from qmc.tensor_ranges import tensor_params
 from qmc.widths import activation_bits
 
@@ -158,28 +159,32 @@ class Laboratory:
     digest: str
 
     def try_all(
-        self, assignments: Sequence[Assignment], images: Images
-    ) -> Iterator[tuple[Assignment, Score]]:
-        """Scores, each when it is finished and stored, in the order of ``assignments``."""
+        self, assignments: Sequence[Assignment], *parts: Images
+    ) -> Iterator[tuple[Score, ...]]:
+        """A score on each part, when it is finished and stored, in the order of ``assignments``."""
         with ThreadPoolExecutor(self.jobs) as pool:
-            tasks = [pool.submit(self._try, one, images) for one in assignments]
+            tasks = [pool.submit(self._try, one, parts) for one in assignments]
             try:
-                for one, task in zip(assignments, tasks, strict=True):
-                    yield one, task.result()
+                for task in tasks:
+                    yield task.result()
             finally:
                 for task in tasks:
                     task.cancel()
 
-    def _try(self, assignment: Assignment, images: Images) -> Score:
+    def _try(self, assignment: Assignment, parts: tuple[Images, ...]) -> tuple[Score, ...]:
         widths = dict(assignment.weights), dict(assignment.activations)
-        key = cache.cache_key("trial", _VERSION, self.digest, images.digest, *widths)
-        known = self.store.get(key)
-        if known is not None:
-            return Score(*known)
-        scheme = self.scheme(assignment)
-        score = score_program(quantize(self.network, scheme), images)
-        self.store.put(key, [score.images, score.hits, score.float_hits, score.agreed])
-        return score
+        keys = [
+            cache.cache_key("trial", _VERSION, self.digest, part.digest, *widths) for part in parts
+        ]
+        known = [self.store.get(key) for key in keys]
+        missing = [i for i, score in enumerate(known) if score is None]
+        if missing:
+            integer = quantize(self.network, self.scheme(assignment))
+            found = score_program(integer, [parts[i] for i in missing])
+            for i, score in zip(missing, found, strict=True):
+                known[i] = [score.images, score.hits, score.float_hits, score.agreed]
+                self.store.put(keys[i], known[i])
+        return tuple(Score(*score) for score in known)
 
     def scheme(self, assignment: Assignment) -> Scheme:
         """Calibration at these widths from what is known already."""
@@ -189,10 +194,13 @@ class Laboratory:
         return plain_scheme(self.network, self.seen, widths, tensors, self.fits)
 
 
-def score_program(integer: IntegerNetwork, images: Images, jobs: int = 1) -> Score:
-    """Build the program of a network and run it on all images."""
+def score_program(
+    integer: IntegerNetwork, parts: Sequence[Images], jobs: int = 1
+) -> tuple[Score, ...]:
+    """Build the program of a network for this computer and run it on all images of every part."""
     with tempfile.TemporaryDirectory(prefix="qmc-trial-") as name:
         folder = Path(name)
-        write_files(print_program(make_program(integer, {})), folder)
-        program = compile_folder(folder, folder / "run", _FLAGS, jobs=jobs)
-        return images.score(classify(program, integer, images.data, jobs))
+        program = make_program(integer, {}, load_target("host").kernels)
+        write_files(print_program(program), folder)
+        built = compile_folder(folder, folder / "run", _FLAGS, jobs=jobs)
+        return tuple(part.score(classify(built, integer, part.data, jobs)) for part in parts)

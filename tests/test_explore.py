@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,15 +46,19 @@ def quick_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Trials run the NumPy reference instead of compiled C; their number is counted."""
     done: list[int] = []
 
-    def score(integer: IntegerNetwork, images: Images, jobs: int = 1) -> Score:
+    def score(integer: IntegerNetwork, parts: Sequence[Images], jobs: int = 1) -> tuple[Score, ...]:
         done.append(1)
-        inputs = images.data.inputs(range(len(images.data)))
-        codes = integer.quantization[integer.input].quantize(inputs)
-        outputs = run_network(integer, codes)[integer.output]
-        return images.score(outputs.reshape(len(inputs), -1).argmax(axis=1))
+        return tuple(_score(integer, images) for images in parts)
 
     monkeypatch.setattr(qmc.trial, "score_program", score)
     return done
+
+
+def _score(integer: IntegerNetwork, images: Images) -> Score:
+    inputs = images.data.inputs(range(len(images.data)))
+    codes = integer.quantization[integer.input].quantize(inputs)
+    outputs = run_network(integer, codes)[integer.output]
+    return images.score(outputs.reshape(len(inputs), -1).argmax(axis=1))
 
 
 def fresh_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -116,10 +121,12 @@ def test_killed_evolution_goes_on_with_the_same_front(
     quick_trials.clear()
     score = qmc.trial.score_program
 
-    def killed(integer: IntegerNetwork, images: Images, jobs: int = 1) -> Score:
+    def killed(
+        integer: IntegerNetwork, parts: Sequence[Images], jobs: int = 1
+    ) -> tuple[Score, ...]:
         if len(quick_trials) >= needed // 2:
             raise KeyboardInterrupt
-        return score(integer, images, jobs)
+        return score(integer, parts, jobs)
 
     monkeypatch.setattr(qmc.trial, "score_program", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -158,6 +165,8 @@ def test_limits_hold_for_every_plan(options: ExploreOptions) -> None:
         ({"flash_bytes": 10}, "--flash: found 10; the least that any widths reach is"),
         ({"ram_bytes": 10}, "--ram: found 10 bytes"),
         ({"sensitivity": "nothing"}, "--sensitivity: found 'nothing'"),
+        ({"calib": None}, "explore: needs calibration images"),
+        ({"generations": 1}, "--generations: needs labelled images"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(

@@ -7,7 +7,7 @@ its ancestors. A real number x means the code ``round(x / scale + zero point)``,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,10 +108,10 @@ def lift_qonnx(path: Path, model: ModelProto) -> None:
         model.opset_import.add(domain=domain, version=version)
 
 
-def _weight_values(nodes: object) -> set[str]:
+def _weight_values(nodes: Sequence[NodeProto]) -> set[str]:
     """Values that become weights of a layer, directly or through a transpose."""
     weights: set[str] = set()
-    for node in reversed(list(nodes)):  # type: ignore[call-overload]
+    for node in reversed(nodes):
         if node.op_type in ("Conv", "Gemm", "MatMul"):
             weights.update(node.input[1:2])
         elif node.op_type in ("Transpose", "Identity") and set(node.output) & weights:

@@ -42,7 +42,9 @@ class CutSpace:
         bound: the same where the block has a fixed factor to take.
         fixed: (L, 3, 8, 2) the extents of which a block must take one; 0 where it is free.
         possible: (L, 3, 8, n) whether the blocks inside one can do with a size.
-        perfect_dims: dims that keep to their divisors, having more than MAX_TILES sizes.
+        even_dims: dims whose loops in time divide although they need not, having more than
+            MAX_TILES sizes otherwise.
+        perfect_dims: dims that have more than MAX_TILES sizes all the same; they keep to divisors.
     """
 
     space: MapSpace
@@ -53,6 +55,7 @@ class CutSpace:
     bound: NDArray[np.bool_]
     fixed: NDArray[np.int64]
     possible: NDArray[np.bool_]
+    even_dims: tuple[int, ...]
     perfect_dims: tuple[int, ...]
 
 
@@ -64,8 +67,11 @@ def cut_space(space: MapSpace, factors: Factors) -> CutSpace:
     for block in space.blocks:
         fixed[block.level, AXES[block.axis]] = [_fixed(space, block, dim) for dim in range(8)]
     sizes = [_sizes(space, fixed, dim, dividing) for dim in range(8)]
-    wide = tuple(dim for dim in range(8) if len(sizes[dim]) > MAX_TILES)
+    wide = [dim for dim in range(8) if len(sizes[dim]) > MAX_TILES]
     for dim in wide:
+        sizes[dim] = _sizes(space, fixed, dim, dividing=True)
+    wider = tuple(dim for dim in wide if len(sizes[dim]) > MAX_TILES)
+    for dim in wider:
         sizes[dim] = divisors(space.bounds[dim])
     most = max(map(len, sizes))
     shape = (2, 8, most, most)
@@ -78,10 +84,11 @@ def cut_space(space: MapSpace, factors: Factors) -> CutSpace:
         bound=np.zeros(shape, np.bool_),
         fixed=fixed,
         possible=np.zeros((levels, 3, 8, most), np.bool_),
-        perfect_dims=wide,
+        even_dims=tuple(dim for dim in wide if dim not in wider),
+        perfect_dims=wider,
     )
     for dim in range(8):
-        _set_steps(found, dim, dividing)
+        _set_steps(found, dim, dividing or dim in wide)
         _set_possible(found, dim)
     return found
 

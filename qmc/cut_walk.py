@@ -28,16 +28,8 @@ from qmc.branch_and_bound import (
     can_win,
     keys,
 )
-from qmc.cut_kernel import (
-    ALL,
-    close_cut_level,
-    cut_cost,
-    cut_served,
-    cut_windows_meet,
-    outputs_seen,
-    push_cut_loops,
-    work_left,
-)
+from qmc.cut_geometry import ALL, cut_served, cut_windows_meet, outputs_seen, work_left
+from qmc.cut_kernel import close_cut_level, cut_cost, push_cut_loops
 from qmc.cut_records import CutNest, CutState
 from qmc.jit import compiled
 from qmc.nest_bounds import (

@@ -240,8 +240,13 @@ def _certificate(
 
 
 def _note(space: CutSpace) -> str:
-    """Which dims have perfect factors all the same."""
-    if not space.perfect_dims:
-        return ""
-    names = ", ".join(DIMS[dim].value for dim in space.perfect_dims)
-    return f"factors of {names} are perfect: more than {MAX_TILES} tile sizes"
+    """Which dims have fewer factors than asked for."""
+    told = []
+    for dims, kept in (
+        (space.even_dims, "are imperfect in space only"),
+        (space.perfect_dims, "are perfect"),
+    ):
+        if dims:
+            names = ", ".join(DIMS[dim].value for dim in dims)
+            told.append(f"factors of {names} {kept}: more than {MAX_TILES} tile sizes otherwise")
+    return "; ".join(told)

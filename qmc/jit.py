@@ -32,6 +32,7 @@ _KERNELS = (
     "rounding_kernel.py",
     "cost_models/feature_kernel.py",
     "cut_records.py",
+    "cut_geometry.py",
     "cut_kernel.py",
     "cut_walk.py",
 )

@@ -13,13 +13,26 @@ import pytest
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.traffic import FirstFill
 from qmc.cut_space import count_cut_mappings, cut_space, with_room
-from qmc.errors import CapacityError, MappingError, NoMappingError
+from qmc.errors import CapacityError, CostModelError, MappingError, NoMappingError
 from qmc.imperfect_search import imperfect_search
 from qmc.layer import Layer, LoopBounds, LoopDim, Op, Precision
 from qmc.mapping import Mapping
-from qmc.mapspace import DIMS, Block, MapSpace, Tiling, count_orders, map_space, orders, to_mapping
+from qmc.mapspace import (
+    DIMS,
+    Block,
+    MapSpace,
+    Tiling,
+    count_orders,
+    divisors,
+    map_space,
+    orders,
+    to_mapping,
+)
+from qmc.search import search
 from qmc.search_result import Factors, Objective
+from qmc.targets import load_target
 from qmc.targets.target import ALL_REMAINING, Target
+from tests.cost_models.machines import machine, memory
 from tests.machines import small_precision, small_target
 
 MODEL = AnalyticalModel()
@@ -145,6 +158,38 @@ def _compare(seed: int) -> bool:
     assert result.certificate.best == pytest.approx(best[0], rel=1e-9), seed
     assert result.cost.cycles == best[1], seed
     return True
+
+
+def test_dim_of_very_many_sizes_is_cut_in_space_only() -> None:
+    layer = Layer("wide", Op.CONV, ("x",), "y", LoopBounds(K=4099, C=6))
+    space = map_space(layer, load_target("simba"))
+    cut = cut_space(space, Factors.IMPERFECT)
+    assert [DIMS[dim].value for dim in cut.even_dims] == ["K"]
+    even = cut_space(space, Factors.SPATIAL_IMPERFECT)
+    assert cut.sizes[2] == even.sizes[2]
+    assert len(even.sizes[2]) > len(divisors(4099))
+
+
+def test_machine_with_wires_is_refused() -> None:
+    rng = random.Random(0)
+    target = next(
+        t for t in iter(lambda: small_target(rng), None) if any(m.network for m in t.memories)
+    )
+    with pytest.raises(CostModelError, match="--factors imperfect; allowed: perfect"):
+        imperfect_search(odd_layer(rng), Precision(), target, MODEL)
+
+
+def test_fewer_lanes_than_channels_gain_from_a_short_pass() -> None:
+    """13 channels on 8 lanes: two passes instead of thirteen."""
+    array = memory("array", depth_words=4096, fanout_x=8)
+    target = machine(memory("main", read_pj=100.0), array, memory("register", depth_words=64))
+    layer = Layer("prime", Op.CONV, ("x",), "y", LoopBounds(K=13, P=5))
+    problem = (layer, Precision(), target, MODEL, Objective.LATENCY)
+    perfect = search(*problem)
+    found = imperfect_search(*problem, factors=Factors.SPATIAL_IMPERFECT)
+    assert (perfect.cost.cycles, found.cost.cycles) == (13, 10)
+    assert found.certificate.proved
+    assert found.certificate.factors == "spatial-imperfect"
 
 
 def _values(

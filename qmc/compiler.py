@@ -304,8 +304,12 @@ def build_report(
     known: Findings,
 ) -> dict[str, Any]:
     """The object of report.json."""
+    bounds = {one.integer.layer.name: one.integer.accumulator_bound for one in program.kernels}
     layers = [
-        one.entry(target, options.optimize) | asdict(known.damage[one.layer.name]) for one in priced
+        one.entry(target, options.optimize)
+        | {"accumulator_bound": bounds[one.layer.name] or None}
+        | asdict(known.damage[one.layer.name])
+        for one in priced
     ]
     accuracy = known.accuracy
     measured = {

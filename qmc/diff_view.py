@@ -92,7 +92,7 @@ def _layers(layers: list[Json]) -> Any:
     table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=28)
     for name in ("W/A/O a", "b", "µJ a", "b", "", "Cycles a", "b", "", "dB a", "b"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Mapping")
+    table.add_column("Map", no_wrap=True)
     for layer in layers:
         energy, cycles, noise = (layer.get(key) for key in ("energy_pj", "cycles", "sqnr_db"))
         table.add_row(
@@ -103,7 +103,7 @@ def _layers(layers: list[Json]) -> Any:
             *("-" if not cycles or cycles[s] is None else short(cycles[s]) for s in "ab"),
             _percent(cycles),
             *("-" if not noise or noise[s] is None else f"{noise[s]:.1f}" for s in "ab"),
-            "changed" if layer["mapping_changes"] else "",
+            "≠" if layer["mapping_changes"] else "",
         )
     return table
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from qmc import cli
 from qmc.bisect import bisect, print_bisect
 from qmc.codegen import emit, golden_files
 from qmc.codegen.build import write_files
@@ -85,6 +87,29 @@ def test_wrong_kernel_is_named_with_its_first_element(broken: Path) -> None:
     assert wrong["largest"] == 1
     assert 0 < wrong["differing"] <= wrong["elements"]
     assert "the fault is its own" in shown(found)
+
+
+def test_flags_of_bisect_need_it(
+    clean: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["qmc", "verify", str(clean), "--sqnr", "12"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "belong to --bisect" in capsys.readouterr().err
+
+
+def test_command_line_gives_one_object_and_the_exit_code(
+    broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["qmc", "verify", str(broken), "--bisect", "--sqnr", "26", "--json"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["c"]["name"] == "layer3"
+    assert found["float"]["limit_db"] == 26
 
 
 def test_report_without_sqnr_asks_for_the_model(clean: Path, broken: Path) -> None:

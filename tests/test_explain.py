@@ -45,6 +45,7 @@ def test_figures_are_those_of_the_plan(small_plan: Plan, options: Options) -> No
     assert "--scheme w4a8: weights 4 bits (3 times)" in text
     bound = max(one.accumulator_bound for one in small_plan.integer.layers)
     assert f"at most {bound:,} (" in text
+    assert bound == max(layer["accumulator_bound"] or 0 for layer in layers)
     assert "3 of 3 mappings proved best" in text
     assert f"top-1 {small_plan.report['network']['top1']:.2f} % on 6 images" in text
     for layer in layers:

@@ -1,15 +1,19 @@
-"""A quantized network in floating point: as the integers answer, but for rare ties, and faster."""
+"""A quantized network in floating point: as the integers answer, but for rare ties, and faster.
+
+Of requantizations that round twice (``tflite-double``) the second rounding is not simulated.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qmc.arithmetic import QuantParams
+from qmc.arithmetic import QuantParams, Rounding
+from qmc.integer import IntegerLayer
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
 from qmc.network import Network, Parameters
-from qmc.quantize import weight_codes
+from qmc.quantize import quantize_layer, weight_codes
 from qmc.scheme import Scheme
 
 FloatArray = NDArray[np.float32]
@@ -46,13 +50,24 @@ def rounded_parameters(network: Network, scheme: Scheme, layer: Layer) -> Parame
     """Float parameters that act as the integers of a layer do; None for a layer without."""
     if not layer.has_weights:
         return None
-    parameters, chosen = network.parameters[layer.name], scheme.weights[layer.name]
+    chosen, parameters = scheme.weights[layer.name], network.parameters[layer.name]
     codes = weight_codes(parameters, chosen)
     weights = codes * np.array(chosen.scales)[:, None, None, None]
-    bias = parameters.bias if chosen.bias is None else np.array(chosen.bias)
-    unit = scheme.tensors[layer.inputs[0]].scale * np.array(chosen.scales)  # of the accumulator
-    bias = np.rint(bias / unit) * unit
+    bias = _effective_bias(quantize_layer(network, scheme, layer))
     return Parameters(weights.astype(np.float32), bias.astype(np.float32))
+
+
+def _effective_bias(layer: IntegerLayer) -> NDArray[np.float64]:
+    """The real bias whose nearest code is the requantization's, rounding point and all."""
+    assert layer.weights is not None
+    assert layer.requant is not None
+    requant, source, output = layer.requant, layer.inputs[0], layer.output
+    sums = layer.weights.reshape(len(layer.weights), -1).sum(axis=1, dtype=np.int64)
+    shift = requant.shift + (31 if requant.rounding is Rounding.TFLITE_DOUBLE else 0)
+    scale = requant.multiplier / 2.0**shift
+    codes = scale * (requant.start + source.zero_point * sums) + requant.offset
+    half = 0.5 if requant.rounding is Rounding.FLOOR else 0.0
+    return np.asarray((codes - half - output.zero_point) * output.scale)
 
 
 def rounded_values(values: FloatArray, params: QuantParams) -> FloatArray:

@@ -290,3 +290,15 @@ def test_front_shows_points_and_opens_plans(show: Open, front_folder: Path) -> N
     assert "chosen" in str(points.nth(2).get_attribute("class"))
     assert page.locator("#front .uniform").count() == 2
     assert page.locator("#front .dominated").count() == 1
+
+
+def test_printed_page_fits_the_paper(show: Open, path: Path) -> None:
+    page = show(path, viewport={"width": 690, "height": 900})  # A4 within its margins, at 96 dpi
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 690
+    wide = page.evaluate(
+        """[...document.querySelectorAll('.scroll, .tall')]
+        .filter(one => one.scrollWidth > one.clientWidth + 1)
+        .map(one => one.outerHTML.slice(0, 90))"""
+    )
+    assert wide == []

@@ -20,7 +20,7 @@ from math import prod
 
 import numpy as np
 
-from qmc.branch_and_bound import VISITED, State
+from qmc.branch_and_bound import LATENCY, VISITED, State
 from qmc.candidate_tables import CandidateTables, candidate_tables, plan_of, relaxed
 from qmc.candidates import Candidates, Currency, candidates
 from qmc.descent import descend, descent
@@ -157,12 +157,11 @@ def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
     order = np.lexsort((second, first))
     try:
         best = _relax_below(search, first[order], order, None)
-        for limit in _LIMITS if best[0] > 0 else (np.inf,):
-            cutoff = best[0] * limit, np.inf
+        for cutoff in _cutoffs(best, search.found.objective):
             _relax_below(search, first[order], order, cutoff)
             state["best"] = cutoff
             _descend_all(search, state)
-            if np.isfinite(state["best"][1]):
+            if search.winner is not None:
                 return True, float(state["best"][0])
     except _OutOfStepsError:
         bound = _lower_bound(search, first, order)
@@ -170,6 +169,14 @@ def run(search: LatticeSearch, state: State) -> tuple[bool, float]:
             _take_what_is_known(search, state)
         return False, bound
     return True, np.inf
+
+
+def _cutoffs(best: _Keys, objective: int) -> list[_Keys]:
+    """Limits of the descents, ascending; where most mappings are as fast, their energy first."""
+    limits = [(best[0] * limit, np.inf) for limit in (_LIMITS if best[0] > 0 else (np.inf,))]
+    if objective == LATENCY:
+        limits = [(best[0], best[1] * limit) for limit in _LIMITS[:-1]] + limits
+    return limits
 
 
 def _take_what_is_known(search: LatticeSearch, state: State) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping as Dict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,24 @@ from rich.console import Console
 
 from qmc import report
 from qmc.auto_scheme import AutoScheme, auto_scheme
+from qmc.build_report import Findings, build_report, max_cycles
 from qmc.calibrate import calibrate
 from qmc.chosen_network import NETWORK_FILE
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
-from qmc.damage import DAMAGE_INPUTS, Damage, layer_damage
+from qmc.damage import DAMAGE_INPUTS, layer_damage
 from qmc.data import Dataset, Use, load_dataset, load_preprocess
 from qmc.errors import BuildError, QmcError, QuantizationError
 from qmc.evaluation import Accuracy, measure
 from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
 from qmc.labels import find_class_names
-from qmc.layer_text import parse_latency
 from qmc.network import Network
 from qmc.options import Options
 from qmc.output_folder import check_replaceable, whole_folder
-from qmc.plan import file_sha256, plan_text
+from qmc.plan import plan_text
 from qmc.preprocess import Preprocess
 from qmc.pricing import Priced, SearchSettings, layer_precision, price_layers
 from qmc.progress import Stages, Tick
@@ -105,23 +105,6 @@ class Data:
         return self.eval or self.calib
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What was found out about the emitted program.
-
-    Attributes:
-        verified: how it compares with the reference; None unverified.
-        accuracy: on labelled images, if there were any.
-        damage: of every layer, by name.
-        on_images: the damage was measured on images, not on random inputs.
-    """
-
-    verified: VerifyResult | None
-    accuracy: Accuracy | None
-    damage: Dict[str, Damage]
-    on_images: bool
-
-
 def compile_model(model: str | Path, target: str, output: str | Path, **options: Any) -> Plan:
     """Compile ``model`` for ``target`` into the folder ``output``.
 
@@ -177,7 +160,8 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
             inputs = sample_inputs(integer, data.any_images, DAMAGE_INPUTS, options.seed)
             damage = layer_damage(network, integer, inputs)
         known = Findings(verified, accuracy, damage, data.any_images is not None)
-        finished = build_report(options, network, scheme, target, priced, program, known)
+        rules = _search_model(options)
+        finished = build_report(options, network, scheme, target, priced, program, known, rules)
         finished = finished if auto is None else with_width_verdicts(finished, auto)
         _write_network(folder, network, scheme, integer)
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
@@ -282,59 +266,6 @@ def price_network(
     )
     work = [(layer, layer_precision(layer, scheme, target)) for layer in network.layers]
     return price_layers(work, target, settings, tick)
-
-
-def max_cycles(options: Options, target: Target) -> int | None:
-    """The limit on latency in cycles of the target.
-
-    Raises:
-        DataError: it is no time.
-    """
-    limit = options.max_latency
-    return None if limit is None else parse_latency(limit, target.clock_hz)
-
-
-def build_report(
-    options: Options,
-    network: Network,
-    scheme: Scheme,
-    target: Target,
-    priced: tuple[Priced, ...],
-    program: Program,
-    known: Findings,
-) -> dict[str, Any]:
-    """The object of report.json."""
-    bounds = {one.integer.layer.name: one.integer.accumulator_bound for one in program.kernels}
-    layers = [
-        one.entry(target, options.optimize)
-        | {"accumulator_bound": bounds[one.layer.name] or None}
-        | asdict(known.damage[one.layer.name])
-        for one in priced
-    ]
-    accuracy = known.accuracy
-    measured = {
-        "max_cycles": max_cycles(options, target),
-        "flash_bytes": program.flash_bytes,
-        "weight_bytes": program.weight_bytes,
-        "ram_peak_bytes": program.ram_peak_bytes,
-        "top1": accuracy.top1 if accuracy else None,
-        "top1_float": accuracy.top1_float if accuracy else None,
-        "agreement": accuracy.agreement if accuracy else None,
-        "images": accuracy.images if accuracy else 0,
-        "sqnr_inputs": "images" if known.on_images else "random",
-        "verified": known.verified and known.verified.data(),
-    }
-    return {
-        "network": report.network_entry(network.name, layers, target, measured, options.optimize),
-        "layers": layers,
-        "target": report.target_entry(target),
-        "objective": options.optimize.value,
-        "model": {"file": options.model.name, "sha256": file_sha256(options.model)},
-        "versions": report.versions(),
-        "seed": options.seed,
-        "notes": list(scheme.notes),
-        "provenance": report.provenance(_search_model(options)),
-    }
 
 
 def class_names(options: Options, network: IntegerNetwork) -> tuple[str, ...]:

@@ -11,13 +11,20 @@ from rich.console import Console
 from qmc.arithmetic import Rounding
 from qmc.cli_flags import (
     BudgetOption,
+    CalibOption,
+    CalibrationOption,
     CostModelOption,
+    EvalOption,
     FactorsOption,
     JobsOption,
     JsonOption,
+    LimitOption,
     MapperOption,
     MaxLatencyOption,
+    ModelArgument,
     OptimizeOption,
+    OutputOption,
+    PreprocessOption,
     SeedOption,
     SensitivityOption,
     TargetOption,
@@ -26,30 +33,21 @@ from qmc.cli_flags import (
     show,
 )
 from qmc.options import ExploreOptions, Mapper, Options, SensitivityChoice, default_jobs
-from qmc.ranges import Calibration
 from qmc.scheme import WeightRounding
 from qmc.search_result import Factors, Objective
 
 
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")],
+    model: ModelArgument,
     target: TargetOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+    output: OutputOption,
     scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., auto, or a file.")] = "w8a8",
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
-    calib: Annotated[
-        Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")
-    ] = None,
-    evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Labelled images to measure accuracy on.")
-    ] = None,
-    preprocess: Annotated[
-        Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
-    calibration: Annotated[
-        Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
-    ] = None,
+    calib: CalibOption = None,
+    evaluation: EvalOption = None,
+    preprocess: PreprocessOption = None,
+    limit: LimitOption = None,
+    calibration: CalibrationOption = None,
     optimize: OptimizeOption = Objective.EDP,
     factors: FactorsOption = Factors.PERFECT,
     mapper: MapperOption = Mapper.EXACT,
@@ -127,22 +125,14 @@ def compile_command(
 
 
 def explore_command(
-    model: Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")],
+    model: ModelArgument,
     target: TargetOption,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
-    calib: Annotated[
-        Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")
-    ] = None,
-    evaluation: Annotated[
-        Path | None, typer.Option("--eval", help="Labelled images to measure accuracy on.")
-    ] = None,
-    preprocess: Annotated[
-        Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")] = None,
-    calibration: Annotated[
-        Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
-    ] = None,
+    output: OutputOption,
+    calib: CalibOption = None,
+    evaluation: EvalOption = None,
+    preprocess: PreprocessOption = None,
+    limit: LimitOption = None,
+    calibration: CalibrationOption = None,
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     costs: Annotated[
         Path | None, typer.Option(help="CSV with measured costs: layer, widths, cost.")

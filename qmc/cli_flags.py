@@ -13,6 +13,7 @@ from rich.console import Console
 
 from qmc.errors import QmcError
 from qmc.options import Mapper
+from qmc.ranges import Calibration
 from qmc.search_result import Factors, Objective
 
 _SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "KB": 1000, "KIB": 1024, "M": 1 << 20, "MB": 10**6}
@@ -25,6 +26,19 @@ def _complete_target(typed: str) -> list[str]:
     return sorted(name for name in names if name.startswith(typed))
 
 
+ModelArgument = Annotated[Path, typer.Argument(help="Trained ONNX network, float or QDQ.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")]
+CalibOption = Annotated[Path | None, typer.Option(help="Calibration images: folder, .npz or .npy.")]
+EvalOption = Annotated[
+    Path | None, typer.Option("--eval", help="Labelled images to measure accuracy on.")
+]
+PreprocessOption = Annotated[
+    Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")]
+CalibrationOption = Annotated[
+    Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
+]
 TargetOption = Annotated[
     str,
     typer.Option(

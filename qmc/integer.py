@@ -24,8 +24,6 @@ class IntegerLayer:
         low, high: clamp limits of the output codes.
         weights: CONV, DENSE: (G*K, C, R, S) int8 codes.
         weight_bits: CONV, DENSE: stored width.
-        weight_format: CONV, DENSE: of the stored codes; None is integers. ``weights`` are then its
-            numerators.
         requant: CONV, DENSE: per-channel constants.
         accumulator_bound: CONV, DENSE: proved bound of any partial sum of the raw products
             (weights times unsigned input codes), in any order, the start value included.
@@ -35,6 +33,8 @@ class IntegerLayer:
         counts: AVERAGE_POOL: numbers of elements under the window that occur.
         table: LOOKUP: 2^bits output codes by input code; SOFTMAX: 2^bits weights uint32 by
             (largest code - code).
+        weight_format: CONV, DENSE: of the stored codes; None is integers. ``weights`` are then its
+            numerators.
     """
 
     layer: Layer
@@ -44,12 +44,12 @@ class IntegerLayer:
     high: int
     weights: NDArray[np.int8] | None = None
     weight_bits: int | None = None
-    weight_format: NumberFormat | None = None
     requant: Requant | None = None
     accumulator_bound: int = 0
     rescales: tuple[Rescale, ...] = ()
     counts: tuple[int, ...] = ()
     table: NDArray[np.uint32] | None = None
+    weight_format: NumberFormat | None = None
 
     def stored_weights(self) -> NDArray[np.integer]:
         """CONV, DENSE: (G*K, C, R, S) codes of ``weight_bits`` bits as they are packed."""

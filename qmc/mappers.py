@@ -231,7 +231,7 @@ def _automatic(tasks: list[Task], request: Request) -> list[Outcome]:
 
 
 def _better(exact: SearchResult, learned: Outcome, timed: bool) -> SearchResult:
-    limit = "the time given" if timed else f"{AUTO_STEPS / 1e6:.0f} million steps"
+    limit = "the time given" if timed else f"{AUTO_STEPS:,} steps"
     steps = f"auto: exact proved nothing in {limit}"
     if isinstance(learned, NoMappingError) or learned.certificate.best >= exact.certificate.best:
         note = f"{steps}, learned found nothing better"

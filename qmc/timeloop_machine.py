@@ -11,12 +11,15 @@ import re
 from typing import Any
 
 from qmc.errors import TargetError
+from qmc.layer import LoopDim
 from qmc.timeloop import DIMS, OPERANDS
 from qmc.timeloop_files import Component, TimeloopFiles
 
 Json = dict[str, Any]
 _FACTOR = re.compile(r"([A-Z])\s*(<=|=)?\s*(\d+)")
 _COMPUTE = ("compute", "mac_random", "mac", "multiply_random")
+#: Dims that constraints may name; groups follow one of them.
+_DIMS = {letter: dim for letter, dim in DIMS.items() if dim is not LoopDim.G}
 #: Attributes that the energy table or the translation covers.
 _COVERED = frozenset(
     "technology type version n_banks nports num_ports n_ports datawidth word_bits block_size width "
@@ -213,7 +216,7 @@ def _add_fanout(
 
 
 def _dims() -> list[str]:
-    return [dim.value for dim in DIMS.values()]
+    return [dim.value for dim in _DIMS.values()]
 
 
 def _before_split(files: TimeloopFiles, name: str) -> set[str] | None:
@@ -265,15 +268,15 @@ def _factors(given: object) -> list[tuple[str, str, str]]:
     elif isinstance(given, list):
         text = " ".join(map(str, given))
     return [
-        (DIMS[dim].value, sign or "=", number)
+        (_DIMS[dim].value, sign or "=", number)
         for dim, sign, number in _FACTOR.findall(str(text))
-        if dim in DIMS
+        if dim in _DIMS
     ]
 
 
 def _order(permutation: object) -> list[str]:
     text = "".join(map(str, permutation)) if isinstance(permutation, list) else str(permutation)
-    return [DIMS[letter].value for letter in text if letter in DIMS]
+    return [_DIMS[letter].value for letter in text if letter in _DIMS]
 
 
 def _note_attributes(component: Component, notes: list[str]) -> None:

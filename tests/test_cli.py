@@ -493,7 +493,7 @@ def slow_compile(model: Path, images: Path, build: Path) -> Iterator[subprocess.
 def test_interrupt_leaves_nothing(
     slow_compile: subprocess.Popen[str], tmp_path: Path, build: Path
 ) -> None:
-    for _ in range(600):  # until the temporary folder shows that work has begun
+    for _ in range(4000):  # until the temporary folder shows that work has begun
         if any(path.name.startswith(".build.") for path in tmp_path.iterdir()):
             break
         time.sleep(0.05)

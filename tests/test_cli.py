@@ -480,11 +480,22 @@ def test_mapping_file_that_does_not_cover_the_layer_is_refused(qmc: Run, tmp_pat
     refused(result, "K")
 
 
+def _heed_interrupts() -> None:
+    """Shells start background jobs deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def slow_compile(model: Path, images: Path, build: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "qmc.cli", "compile", str(model), "-t", "simba"]
     command += ["--calib", str(images), "-o", str(build)]
-    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts,
+    )
     yield process
     process.kill()
     process.communicate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from qmc.errors import OutputError
@@ -22,6 +23,7 @@ class EvaluationStore:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock()  # trials run in threads, and one connection takes one at a time
             self._database = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
@@ -35,13 +37,14 @@ class EvaluationStore:
     def get(self, key: str) -> Any:
         """The result of that key, None where there is none."""
         query = "SELECT result FROM evaluations WHERE key = ?"
-        row = self._database.execute(query, (key,)).fetchone()
+        with self._lock:
+            row = self._database.execute(query, (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, result: Any) -> None:
         """Keep a result, JSON-able plain data; the first one of a key stays."""
         try:
-            with self._database:
+            with self._lock, self._database:
                 self._database.execute(
                     "INSERT OR IGNORE INTO evaluations VALUES (?, ?)", (key, json.dumps(result))
                 )
@@ -50,4 +53,5 @@ class EvaluationStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        with self._lock:
+            self._database.close()

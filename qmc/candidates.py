@@ -105,10 +105,6 @@ class Candidates:
             cycles = np.maximum(cycles, np.ceil(total(port) * (1 - 4 * TIE)))
         return self.keys(spread, total(self.energy), cycles)
 
-    def kept_in(self, operand: int, keep: int) -> tuple[int, ...]:
-        """Levels that keep an operand, outermost first."""
-        return self.holders[operand][self.held[operand, keep]]
-
 
 def candidates(
     space: MapSpace,

@@ -38,13 +38,14 @@ from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.damage import DAMAGE_INPUTS, layer_damage
-from qmc.data import Dataset, Use, load_dataset, load_preprocess
+from qmc.data import Dataset
 from qmc.errors import BuildError, QmcError, QuantizationError
 from qmc.evaluation import Accuracy, measure
 from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
 from qmc.labels import find_class_names
 from qmc.network import Network
+from qmc.open_images import Data, load_data
 from qmc.options import Options
 from qmc.output_folder import check_replaceable, whole_folder
 from qmc.plan import plan_text
@@ -89,20 +90,6 @@ class Plan:
     accuracy: Accuracy | None
     report: dict[str, Any]
     output: Path
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Data:
-    """The images of a compilation and how they are made."""
-
-    preprocess: Preprocess | None
-    calib: Dataset | None
-    eval: Dataset | None
-
-    @property
-    def any_images(self) -> Dataset | None:
-        """Images to try the network on: labelled ones first."""
-        return self.eval or self.calib
 
 
 def compile_model(model: str | Path, target: str, output: str | Path, **options: Any) -> Plan:
@@ -221,23 +208,6 @@ def dump_integer_passes(module: Any, network: Network, scheme: Scheme, folder: P
 
     done = len(front_passes())
     run_pipeline(module, [AnnotateQuantization(scheme), LowerToInteger()], folder, done)
-
-
-def load_data(options: Options, network: Network) -> Data:
-    """Open the images; pixels are read when needed.
-
-    Raises:
-        DataError: they cannot be used.
-    """
-    preprocess = load_preprocess(options.model, options.preprocess)
-    shape = network.tensors[network.input].shape
-
-    def load(path: Path | None, use: Use) -> Dataset | None:
-        if path is None:
-            return None
-        return load_dataset(path, use, shape, preprocess, options.limit)
-
-    return Data(preprocess, load(options.calib, Use.CALIB), load(options.eval, Use.EVAL))
 
 
 def _search_model(options: Options) -> AnalyticalModel | CalibratedModel:

@@ -154,14 +154,3 @@ def cut_cost(problem: Problem, nest: CutNest) -> tuple[float, int]:
     for level in range(levels + 1):
         leakage += problem.leakage_pj[level] * nest.instances[level]
     return nest.energy[levels] + problem.mac_pj + leakage * cycles, cycles
-
-
-@compiled
-def price_cut(problem: Problem, nest: CutNest, orders: Ints) -> tuple[float, int, bool]:
-    """Energy, cycles and fit of a nest with its factors and tiles set; ``orders`` by level."""
-    for level in range(problem.levels):
-        push_cut_loops(nest, level, orders[level])
-        if not close_cut_level(problem, nest, level):
-            return 0.0, 0, False
-    energy, cycles = cut_cost(problem, nest)
-    return energy, cycles, True

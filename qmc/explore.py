@@ -26,7 +26,7 @@ from qmc.bit_front import Point, best_uniform, pareto, spread
 from qmc.bit_problem import CYCLES, FLASH
 from qmc.bit_space import BitSpace, make_space
 from qmc.cost_models.analytical import AnalyticalModel
-from qmc.data import Dataset, Use, load_dataset, load_preprocess
+from qmc.data import Dataset
 from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
 from qmc.evolution import Evolution, evolve
@@ -37,6 +37,7 @@ from qmc.layer_text import parse_latency
 from qmc.measure_sensitivity import content_digest
 from qmc.network import Network
 from qmc.observe import Observed, observe
+from qmc.open_images import load_data
 from qmc.options import ExploreOptions
 from qmc.plan import file_sha256
 from qmc.progress import Stages, Tick
@@ -107,16 +108,8 @@ def prepare(options: ExploreOptions, stages: Stages) -> Ground:
     target = load_target(options.target)
     with stages.stage("read the model"):
         _, network = load_network(options.model, False, None)
-    preprocess = load_preprocess(options.model, options.preprocess)
-    shape = network.tensors[network.input].shape
-
-    def load(path: Path | None, use: Use) -> Dataset | None:
-        if path is None:
-            return None
-        return load_dataset(path, use, shape, preprocess, options.limit)
-
-    images = load(options.calib, Use.CALIB), load(options.eval, Use.EVAL)
-    return make_ground(options, network, target, *images, stages)
+    data = load_data(options, network)
+    return make_ground(options, network, target, data.calib, data.eval, stages)
 
 
 def make_ground(

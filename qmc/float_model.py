@@ -229,7 +229,7 @@ def _clip(
 
 
 #: ONNX operator of each function, and the names of its attributes.
-_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+FUNCTION_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sigmoid": ("Sigmoid", ()),
     "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
     "hard_swish": ("HardSwish", ()),
@@ -248,6 +248,6 @@ def _function_nodes(layer: Layer, result: str, constants: dict[str, NDArray[Any]
         return [
             _clip(f"{layer.name}/f", layer.inputs[0], result, (values[0], values[1]), constants)
         ]
-    operator, attributes = _OPERATORS[name]
+    operator, attributes = FUNCTION_OPERATORS[name]
     pairs: dict[str, Any] = dict(zip(attributes, values, strict=True))
     return [helper.make_node(operator, list(layer.inputs), [result], **pairs)]

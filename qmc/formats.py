@@ -11,13 +11,21 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmc.errors import SchemeError
 
-__all__ = ["FORMAT_NAMES", "WEIGHT_FORMATS", "EnergyClass", "NumberFormat", "number_format"]
+__all__ = [
+    "FORMAT_NAMES",
+    "WEIGHT_FORMATS",
+    "EnergyClass",
+    "NumberFormat",
+    "WeightFormat",
+    "number_format",
+]
 
 #: The formats by name; a bias other than 4 may follow ``fp143b``.
 FORMAT_NAMES = (
@@ -26,7 +34,8 @@ FORMAT_NAMES = (
     *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "fp143b4"),
 )
 #: Formats of weights beside integers whose numerators the emitted kernels hold, in int8.
-WEIGHT_FORMATS = ("binary", "ternary", "pot3", "pot4", "e2m1", "e2m3")
+WeightFormat = Literal["binary", "ternary", "pot3", "pot4", "e2m1", "e2m3"]
+WEIGHT_FORMATS: tuple[str, ...] = get_args(WeightFormat)
 _HFP8_BIAS = re.compile(r"fp143b([0-9]|1[0-5])")
 
 
@@ -59,11 +68,6 @@ class NumberFormat:
     numerators: tuple[int, ...]
     spare: tuple[bool, ...]
     unit: float = 1.0
-
-    @property
-    def magnitude_bits(self) -> int:
-        """Bits of the largest numerator, its sign aside."""
-        return max(abs(value) for value in self.numerators).bit_length()
 
     @property
     def integer_bits(self) -> int:

@@ -49,18 +49,8 @@ _STORED_BITS: dict[int, int] = {
 _WEIGHT_INPUT = {"Conv": 1, "Gemm": 1, "MatMul": 1}
 
 
-def read_model(path: Path) -> ModelProto:
-    """Read and check ``path``; external data is loaded, node names are filled in and unique.
-
-    Raises:
-        ModelError: the file is not a network qmc can take.
-        UnsupportedOpError: it holds an operator outside the supported set.
-    """
-    return check_model(path, parse_model(path))
-
-
 def check_model(path: Path, model: ModelProto) -> ModelProto:
-    """Check a parsed model, in place; as :func:`read_model`.
+    """Check a parsed model, in place; node names are filled in and unique.
 
     Raises:
         ModelError: it is not a network qmc can take.

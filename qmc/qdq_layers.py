@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from qmc.arithmetic import IntArray, QuantParams, Rescale, Rounding
 from qmc.errors import QuantizationError
+from qmc.float_model import FUNCTION_OPERATORS
 from qmc.integer import IntegerLayer
 from qmc.layer import Layer, Op
 from qmc.qdq_writer import QdqWriter
@@ -20,16 +21,6 @@ from qmc.windows import window_counts
 _INT64_MAX = (1 << 63) - 1
 #: Stored types of weights by width; the others are clipped codes of 8 bits.
 _WEIGHTS = {2: TensorProto.INT2, 4: TensorProto.INT4, 8: TensorProto.INT8}
-#: ONNX operator of each tabulated function, and the names of its attributes.
-_FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sigmoid": ("Sigmoid", ()),
-    "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
-    "hard_swish": ("HardSwish", ()),
-    "tanh": ("Tanh", ()),
-    "relu": ("Relu", ()),
-    "leaky_relu": ("LeakyRelu", ("alpha",)),
-    "elu": ("Elu", ("alpha",)),
-}
 
 
 def stored_bits(layer: IntegerLayer) -> int:
@@ -231,7 +222,7 @@ def _lookup(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
         operator, attributes = "Clip", {}
         limits = [writer.const(f"{spec.name}/limit", np.float32(value)) for value in values]
     else:
-        operator, keys = _FUNCTIONS[name]
+        operator, keys = FUNCTION_OPERATORS[name]
         attributes = dict(zip(keys, values, strict=True))
     steps = (layer.table.astype(np.int64) - layer.output.zero_point).astype(np.float32)
     inputs = [

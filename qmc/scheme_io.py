@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.errors import SchemeError
-from qmc.formats import NumberFormat
+from qmc.formats import NumberFormat, WeightFormat
 from qmc.network import Network, Parameters
 from qmc.packing import pack_rows, row_bytes, unpack_rows
 from qmc.scheme import Scheme, WeightScheme
@@ -40,7 +40,7 @@ class _Weights(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     bits: Annotated[int, Field(ge=1, le=8, strict=True)]
-    format: Literal["binary", "ternary", "pot3", "pot4", "e2m1", "e2m3"] | None = None
+    format: WeightFormat | None = None
     scales: list[_Scale]
     bias: list[_Finite] | None = None
     codes: list[str] | None = None

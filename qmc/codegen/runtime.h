@@ -107,16 +107,9 @@ static inline void qmc_unpack_signed(int8_t *restrict out, const uint8_t *restri
 static inline void qmc_unpack_numbers(int8_t *restrict out, const uint8_t *restrict in, int count,
                                       int bits, const int8_t *restrict numbers)
 {
-    uint32_t mask = (1u << bits) - 1u, buffer = 0;
-    int held = 0;
+    qmc_unpack((uint8_t *)out, in, count, bits);
     for (int i = 0; i < count; i++) {
-        if (held < bits) {
-            buffer |= (uint32_t)*in++ << held;
-            held += 8;
-        }
-        out[i] = numbers[buffer & mask];
-        buffer >>= bits;
-        held -= bits;
+        out[i] = numbers[(uint8_t)out[i]];
     }
 }
 

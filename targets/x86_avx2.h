@@ -1,4 +1,4 @@
-/* Micro-kernels for x86-64 with AVX2: the operations that x86_blocks.h builds on. */
+/* Micro-kernels for x86-64 with AVX2: the operations that block_matrix.h builds on. */
 #ifndef QMC_X86_AVX2_H
 #define QMC_X86_AVX2_H
 
@@ -231,14 +231,14 @@ QMC_INLINE __m256i qmc_add_32(__m256i a, __m256i b, struct qmc_sum sum)
 
 #define VECTOR_BYTES 32 /* the widest */
 #define NAME(x) x##_32
-#include "x86_matrix.h"
-#include "x86_add.h"
-#include "x86_depthwise.h"
+#include "block_matrix.h"
+#include "block_add.h"
+#include "block_depthwise.h"
 #undef VECTOR_BYTES
 #undef NAME
 #define VECTOR_BYTES 16
 #define NAME(x) x##_16
-#include "x86_depthwise.h"
+#include "block_depthwise.h"
 #undef VECTOR_BYTES
 #undef NAME
 

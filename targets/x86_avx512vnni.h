@@ -1,4 +1,4 @@
-/* Micro-kernels for x86-64 with AVX-512 VNNI: the operations that x86_blocks.h builds on. */
+/* Micro-kernels for x86-64 with AVX-512 VNNI: the operations that block_matrix.h builds on. */
 #ifndef QMC_X86_AVX512VNNI_H
 #define QMC_X86_AVX512VNNI_H
 
@@ -196,19 +196,19 @@ QMC_INLINE __m512i qmc_add_64(__m512i a, __m512i b, struct qmc_sum sum)
 
 #define VECTOR_BYTES 64 /* the widest */
 #define NAME(x) x##_64
-#include "x86_matrix.h"
-#include "x86_add.h"
-#include "x86_depthwise.h"
+#include "block_matrix.h"
+#include "block_add.h"
+#include "block_depthwise.h"
 #undef VECTOR_BYTES
 #undef NAME
 #define VECTOR_BYTES 32
 #define NAME(x) x##_32
-#include "x86_depthwise.h"
+#include "block_depthwise.h"
 #undef VECTOR_BYTES
 #undef NAME
 #define VECTOR_BYTES 16
 #define NAME(x) x##_16
-#include "x86_depthwise.h"
+#include "block_depthwise.h"
 #undef VECTOR_BYTES
 #undef NAME
 

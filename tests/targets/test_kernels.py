@@ -26,7 +26,7 @@ def test_unit_brings_every_header_it_includes(name: str) -> None:
     assert family is not None
     texts = {header.name: header.text for header in family.headers}
     assert family.header in texts
-    for wanted in ("x86_matrix.h", "x86_depthwise.h", "x86_add.h"):
+    for wanted in ("block_matrix.h", "block_depthwise.h", "block_add.h"):
         assert wanted in texts
 
 

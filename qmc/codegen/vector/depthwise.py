@@ -32,7 +32,7 @@ from qmc.codegen.vector.weights import depthwise_panel, pack_planes
 from qmc.integer import IntegerLayer
 from qmc.packing import row_bytes
 
-#: What x86_depthwise.h unrolls: columns under a block, and rows of a window.
+#: What block_depthwise.h unrolls: columns under a block, and rows of a window.
 _MOST_COLUMNS = 16
 _MOST_ROWS = 8
 

@@ -1,4 +1,4 @@
-/* Additions for vectors of VECTOR_BYTES bytes; see x86_matrix.h. */
+/* Additions for vectors of VECTOR_BYTES bytes; see block_matrix.h. */
 
 /* count outputs; nothing beyond them is read or written. */
 QMC_INLINE void qmc_add(uint8_t *out, const uint8_t *a, const uint8_t *b, const long count,

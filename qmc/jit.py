@@ -30,6 +30,7 @@ _KERNELS = (
     "width_walk.py",
     "learned_moves.py",
     "rounding_kernel.py",
+    "requant_kernel.py",
     "cost_models/feature_kernel.py",
     "cut_records.py",
     "cut_geometry.py",

@@ -1,4 +1,4 @@
-"""An assignment of widths tried out: its scheme, its integer program, and what that gets right.
+"""An assignment of widths tried out: its scheme, its integers, and what these get right.
 
 Trials use weights that were fitted layer by layer at every width beforehand, so that hundreds can
 be made; whatever is kept in the end is calibrated in full and measured again.
@@ -7,8 +7,7 @@ be made; whatever is kept in the end is calibrated in full and measured again.
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,33 +17,28 @@ from numpy.typing import NDArray
 
 from qmc import cache
 from qmc.bit_groups import Assignment, to_widths
-from qmc.codegen import make_program, print_program
-from qmc.codegen.build import compile_folder, write_files
 from qmc.data import Dataset
 from qmc.errors import DataError
-from qmc.evaluation import classify
 from qmc.evaluation_store import EvaluationStore
 from qmc.fitted_weights import Fits
 from qmc.float_model import FloatArray, float_top1
 from qmc.integer import IntegerNetwork
+from qmc.integer_runner import IntegerRunner
 from qmc.network import Network
 from qmc.observe import Observed
 from qmc.quantize import quantize
 from qmc.ranges import Calibration
 from qmc.rounded_tensors import plain_scheme
 from qmc.scheme import Scheme
-from qmc.targets import load_target
 from qmc.tensor_ranges import tensor_params
 from qmc.widths import activation_bits
 
-#: Optimizations of trial programs: bit-exact like all others, and the fastest.
-_FLAGS = ("-O3", "-march=native")
 _VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a program got right.
+    """What an integer network got right.
 
     Attributes:
         images: how many it saw.
@@ -84,22 +78,22 @@ class Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """Images that programs are judged by.
+    """Images that integer networks are judged by.
 
     Attributes:
-        data: the images; without labels the float network's classes take their place.
-        labels: of the images.
+        inputs: (n, ...) real inputs of the network.
+        labels: of the images; where there are none, the float network's classes.
         float_classes: those that the float network chooses.
         digest: hash of everything.
     """
 
-    data: Dataset
+    inputs: FloatArray
     labels: NDArray[np.int64]
     float_classes: NDArray[np.int64]
     digest: str
 
     def score(self, chosen: NDArray[np.int64]) -> Score:
-        """What a program that chose these classes got right."""
+        """What a network that chose these classes got right."""
         hits, float_hits = (
             int((classes == self.labels).sum()) for classes in (chosen, self.float_classes)
         )
@@ -114,15 +108,11 @@ def load_images(model: Path, data: Dataset, indices: Sequence[int], jobs: int) -
     """
     inputs = data.inputs(indices)
     labels = None if data.labels is None else data.labels[list(indices)]
-    held = Dataset(data.path, data.shape, len(inputs), labels, _from(inputs))
+    held = Dataset(data.path, data.shape, len(inputs), labels, lambda index: inputs[index])
     classes = float_top1(model, held, jobs)
     known = classes if labels is None else labels
     state = hashlib.sha256(inputs.tobytes() + known.tobytes() + classes.tobytes())
-    return Images(held, known, classes, state.hexdigest())
-
-
-def _from(inputs: FloatArray) -> Callable[[int], FloatArray]:
-    return lambda index: np.asarray(inputs[index])
+    return Images(inputs, known, classes, state.hexdigest())
 
 
 def halves(size: int) -> tuple[list[int], list[int]]:
@@ -197,10 +187,6 @@ class Laboratory:
 def score_program(
     integer: IntegerNetwork, parts: Sequence[Images], jobs: int = 1
 ) -> tuple[Score, ...]:
-    """Build the program of a network for this computer and run it on all images of every part."""
-    with tempfile.TemporaryDirectory(prefix="qmc-trial-") as name:
-        folder = Path(name)
-        program = make_program(integer, {}, load_target("host").kernels)
-        write_files(print_program(program), folder)
-        built = compile_folder(folder, folder / "run", _FLAGS, jobs=jobs)
-        return tuple(part.score(classify(built, integer, part.data, jobs)) for part in parts)
+    """Run an integer network on all images of every part."""
+    runner = IntegerRunner(integer)
+    return tuple(part.score(runner.classify(part.inputs, jobs)) for part in parts)

@@ -43,7 +43,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> ExploreOptions:
 
 @pytest.fixture
 def quick_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Trials run the NumPy reference instead of compiled C; their number is counted."""
+    """Trials run the NumPy reference; their number is counted."""
     done: list[int] = []
 
     def score(integer: IntegerNetwork, parts: Sequence[Images], jobs: int = 1) -> tuple[Score, ...]:
@@ -55,10 +55,9 @@ def quick_trials(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def _score(integer: IntegerNetwork, images: Images) -> Score:
-    inputs = images.data.inputs(range(len(images.data)))
-    codes = integer.quantization[integer.input].quantize(inputs)
+    codes = integer.quantization[integer.input].quantize(images.inputs)
     outputs = run_network(integer, codes)[integer.output]
-    return images.score(outputs.reshape(len(inputs), -1).argmax(axis=1))
+    return images.score(outputs.reshape(len(codes), -1).argmax(axis=1))
 
 
 def fresh_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/latency.py MODEL.onnx... [--target host] [--scheme w8a8] [--rounds 20]
     python benchmarks/latency.py MODEL.onnx... --peers PYTHON [--most 0.9]
+    python benchmarks/latency.py MODEL.onnx... --target c99 --flags "-O3 -march=native"
 
 Activation ranges come from random inputs: they do not change the time, and no data set is needed.
 With ``--peers``, an interpreter that has onnxruntime, onnx, sympy and openvino, each round gives
@@ -128,9 +129,9 @@ class Ours:
         """Nothing to end: the program runs anew for every turn."""
 
 
-def build(program: Program, folder: Path) -> Path:
+def build(program: Program, folder: Path, flags: list[str]) -> Path:
     write_files(print_program(program), folder)
-    return compile_folder(folder, folder / "run", ("-O3",))
+    return compile_folder(folder, folder / "run", flags)
 
 
 def compare(sides: list[Ours | Peer], rounds: int) -> dict[str, np.ndarray]:
@@ -149,7 +150,7 @@ def run_model(model: Path, options: argparse.Namespace, folder: Path) -> float:
     network = integer_network(model, options.scheme)
     mappings = {} if target.kernels else best_mappings(network, target)
     program = make_program(network, mappings, target.kernels)
-    sides: list[Ours | Peer] = [Ours("qmc", build(program, folder))]
+    sides: list[Ours | Peer] = [Ours("qmc", build(program, folder, options.flags.split()))]
     if options.peers:
         int8 = folder / "int8.onnx"
         command = [options.peers, RUNTIMES, "prepare", model, int8]
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--target", default="host")
     parser.add_argument("--scheme", default="w8a8")
+    parser.add_argument("--flags", default="-O3", help="of the compiler, in one argument")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--peers", type=Path, help="interpreter that has the runtimes")
     parser.add_argument("--most", type=float, help="largest ratio to the best peer")

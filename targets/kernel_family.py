@@ -28,6 +28,14 @@ class KernelFamily:
         depthwise_pixels: pixels of a depthwise block.
         widens: whether 8-bit weights are widened to 16 bits before they are used often, where the
             instructions for bytes saturate.
+        panels: how weights and sums of a block lie. "quads": four inputs of a channel beside those
+            of the next one, sums in the order in which instructions narrow them. "rows": all inputs
+            of a channel one after another, as loops that sum over inputs read them.
+        run_bytes: the inputs of a run are read in groups of so many.
+        requant: how sums are scaled: "float" by fused multiply-adds, "integer" by the high half of
+            a 32-bit product.
+        signed_inputs: the unit multiplies signed bytes: the kernels subtract 128 from the inputs,
+            which the constants of the sums make good.
         panel_bytes: weights up to this size stay in the first-level cache: the loop over blocks of
             output channels runs inside that over pixels.
         strip_bytes: size of the padded piece of the input that a convolution works on at a time.
@@ -43,6 +51,10 @@ class KernelFamily:
     widens: bool
     panel_bytes: int
     strip_bytes: int
+    panels: str = "quads"
+    run_bytes: int = 4
+    requant: str = "float"
+    signed_inputs: bool = False
 
     @property
     def vector_bytes(self) -> int:

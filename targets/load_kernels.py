@@ -51,6 +51,10 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         widens=spec.widens,
         panel_bytes=spec.panel_bytes,
         strip_bytes=spec.strip_bytes,
+        panels=spec.panels,
+        run_bytes=spec.run_bytes,
+        requant=spec.requant,
+        signed_inputs=spec.signed_inputs,
     )
 
 

@@ -239,6 +239,10 @@ class KernelsSpec(_Model):
     widens: bool = False
     panel_bytes: _Count = 16384
     strip_bytes: _Count = 16384
+    panels: Literal["quads", "rows"] = "quads"
+    run_bytes: Literal[4, 8, 16] = 4
+    requant: Literal["float", "integer"] = "float"
+    signed_inputs: bool = False
 
     @field_validator("cpu_flags", "pixels", "depthwise_bytes", mode="before")
     @classmethod

@@ -9,10 +9,22 @@
 
 #include "runtime.h"
 
+#ifdef __GNUC__
 #define QMC_INLINE QMC_TARGET static inline __attribute__((always_inline, unused))
 #define QMC_FORGET(pointer) __asm__("" : "+r"(pointer)) /* do not keep what it points to */
+/* Without it gcc 12 takes blocks inside the image for never reached, and leaves them scalar. */
+#define QMC_LIKELY(condition) __builtin_expect(condition, 1)
+#else
+#define QMC_LIKELY(condition) (condition)
+#define QMC_INLINE QMC_TARGET static inline
+#define QMC_FORGET(pointer) ((void)(pointer))
+#endif
+#ifndef QMC_IN_REGISTER /* else the unit's header says which registers */
 #define QMC_IN_REGISTER(vector) "+v"(vector)
-#ifdef __clang__
+#endif
+#if !defined(__GNUC__)
+#define QMC_ROLLED
+#elif defined(__clang__)
 #define QMC_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define QMC_ROLLED _Pragma("GCC unroll 1")
@@ -26,19 +38,41 @@
 #define QMC_SATURATE 2 /* results may leave 16 bits: clamp them before they are narrowed */
 #define QMC_RAW 4      /* no float form is exact: sums are stored as they are */
 #define QMC_SHORT 8    /* the sum of any two products fits 16 bits */
+#define QMC_HIGH 32    /* sums are scaled by the high half of a 32-bit product and a shift */
 #define QMC_WIDE 16    /* weights are 16-bit numbers: the even bytes of a vector, then its odd ones */
 
 /* Constants of a block of output channels, in the order of its vectors. */
 struct qmc_requant {
     const int32_t *start;
     const float *scale, *offset;
+    /* of QMC_HIGH: multiplier << 7, shift - 25, and what is added in the end */
+    const int32_t *factor, *bias;
+    const uint8_t *shift;
 };
 
 QMC_INLINE struct qmc_requant qmc_constants(const int32_t *start, const float *scale,
                                             const float *offset, ptrdiff_t first)
 {
-    struct qmc_requant constants = {start + first, scale + first, offset + first};
+    struct qmc_requant constants = {start + first, scale + first, offset + first, 0, 0, 0};
     return constants;
+}
+
+QMC_INLINE struct qmc_requant qmc_high_constants(const int32_t *start, const int32_t *factor,
+                                                 const uint8_t *shift, const int32_t *bias,
+                                                 ptrdiff_t first)
+{
+    struct qmc_requant constants = {start + first, 0, 0, factor + first, bias + first,
+                                    shift + first};
+    return constants;
+}
+
+/* ((multiplier * x + half) >> (shift + 25)) + bias: floors nest, so that the high half of the
+   product loses nothing. */
+QMC_INLINE int32_t qmc_scale_high(const int32_t x, const int32_t factor, const int shift,
+                                  const int32_t bias)
+{
+    const int32_t high = (int32_t)(((int64_t)x * factor) >> 32);
+    return ((high + ((int32_t)1 << (shift - 1))) >> shift) + bias;
 }
 
 /* (ma*a + mb*b + offset) >> shift with m = 512*high + low: pairs of 16-bit factors, a's in the low
@@ -107,6 +141,22 @@ QMC_INLINE void qmc_padded_rows(uint8_t *restrict out, const uint8_t *in, const 
             memset(out + left + row_bytes, zero, right);
         }
         out += left + row_bytes + right;
+    }
+}
+
+/* The runs under each of mr pixels, rows x taps of length bytes, one after another. */
+QMC_INLINE void qmc_gather(uint8_t *restrict out, const ptrdiff_t out_step, const int mr,
+                           const uint8_t *restrict in, const ptrdiff_t step, const int rows,
+                           const ptrdiff_t row_step, const int taps, const ptrdiff_t tap_step,
+                           const int length)
+{
+    for (int i = 0; i < mr; i++) {
+        for (int r = 0; r < rows; r++) {
+            for (int s = 0; s < taps; s++) {
+                memcpy(out + i * out_step + (r * taps + s) * length,
+                       in + i * step + r * row_step + s * tap_step, (size_t)length);
+            }
+        }
     }
 }
 

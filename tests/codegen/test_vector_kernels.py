@@ -19,7 +19,7 @@ from qmc.reference import run_network
 from tests.codegen.networks import Builder, every_format, every_op
 from tests.codegen.unity import family_of, first_difference
 
-TARGETS = ("x86-avx512vnni", "x86-avx2")
+TARGETS = ("x86-avx512vnni", "x86-avx2", "c99")
 #: Channels around the widths of vectors and blocks.
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 24, 31, 32, 40, 47, 48, 63, 64, 65, 80, 100)
 

@@ -19,7 +19,7 @@ from qmc.codegen.constants import Constant
 from qmc.codegen.input_tile import image_size
 from qmc.codegen.vector.blocks import block_count, block_start
 from qmc.codegen.vector.order import depthwise_order
-from qmc.codegen.vector.panels import print_unpack, requant_constants
+from qmc.codegen.vector.panels import constants_at, print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
 from qmc.codegen.vector.sources import (
     OVER_READ,
@@ -28,7 +28,7 @@ from qmc.codegen.vector.sources import (
     open_result,
     read_bytes,
 )
-from qmc.codegen.vector.weights import depthwise_panel, pack_planes
+from qmc.codegen.vector.weights import depthwise_panel, depthwise_rows, pack_planes
 from qmc.integer import IntegerLayer
 from qmc.packing import row_bytes
 
@@ -70,7 +70,7 @@ def _channel_blocks(layer: VectorLayer) -> list[tuple[int, int, int, int]]:
 def print_depthwise(layer: VectorLayer) -> tuple[Constant, ...]:
     """Print the body of the kernel; returns its constants."""
     integer, writer, spec = layer.integer, layer.writer, layer.integer.layer
-    requant = vector_requant(integer)
+    requant = vector_requant(integer, layer.family)
     channels = layer.source().channels
     over_reads = channels % layer.family.depthwise_bytes[-1] != 0
     place = read_bytes(layer, 0, "input", over_reads)
@@ -83,7 +83,7 @@ def print_depthwise(layer: VectorLayer) -> tuple[Constant, ...]:
         for width, first, count, repeat in _channel_blocks(layer):
             with writer.loop("n", repeat), writer.loop("m", _blocks(layer)):
                 _print_block(layer, requant, target, (width, first, count, at))
-            at += _block_codes(spec.bounds.R, spec.bounds.S, width) * repeat
+            at += _block_codes(layer, width) * repeat
     if not is_raw:
         close_result(layer)
     return _constants(layer, requant)
@@ -93,9 +93,16 @@ def _blocks(layer: VectorLayer) -> int:
     return block_count(layer.integer.layer.bounds.Q, _pixels(layer))
 
 
-def _block_codes(rows: int, columns: int, width: int) -> int:
+def _block_codes(layer: VectorLayer, width: int) -> int:
     """Codes of a panel: rows padded to quads."""
-    return -(-rows // 4) * 4 * columns * width
+    bounds = layer.integer.layer.bounds
+    return _padded_rows(layer) * bounds.S * width
+
+
+def _padded_rows(layer: VectorLayer) -> int:
+    """Rows of the window, those that fill up the last quad included."""
+    rows = layer.integer.layer.bounds.R
+    return rows if layer.family.panels == "rows" else -(-rows // 4) * 4
 
 
 def _is_wide(layer: VectorLayer, requant: VectorRequant) -> bool:
@@ -122,13 +129,12 @@ def _print_preparation(layer: VectorLayer, requant: VectorRequant) -> None:
         return
     factor = 2 if is_wide else 1
     codes = sum(
-        _block_codes(spec.bounds.R, spec.bounds.S, width) * repeat
-        for width, _, _, repeat in _channel_blocks(layer)
+        _block_codes(layer, width) * repeat for width, _, _, repeat in _channel_blocks(layer)
     )
     layer.scratch.add("w", "int8_t", codes * factor)
     at = 0
     for width, _, _, repeat in _channel_blocks(layer):
-        size = _block_codes(spec.bounds.R, spec.bounds.S, width)
+        size = _block_codes(layer, width)
         with writer.loop("n", repeat):
             place = f"({at} + n*{size})"
             print_unpack(layer, f"w + {place}*{factor}", place, size, width if is_wide else 0)
@@ -139,10 +145,10 @@ def _print_rows(layer: VectorLayer, place: str) -> None:
     """``row[r]`` for every row of the window, and any row to fill up the last quad."""
     writer, spec = layer.writer, layer.integer.layer
     height, width = image_size(layer.source())
-    rows = spec.bounds.R
-    writer.line(f"const uint8_t *row[{-(-rows // 4) * 4}];")
-    with writer.loop("r", -(-rows // 4) * 4):
-        tap = "r" if rows % 4 == 0 else f"(r < {rows} ? r : 0)"
+    rows, padded = spec.bounds.R, _padded_rows(layer)
+    writer.line(f"const uint8_t *row[{padded}];")
+    with writer.loop("r", padded):
+        tap = "r" if rows == padded else f"(r < {rows} ? r : 0)"
         writer.line(
             f"const int h = p*{spec.strides[0]} + {tap}*{spec.dilations[0]} - {spec.pads[0]};"
         )
@@ -166,7 +172,7 @@ def _print_block(
     writer.line(f"const int q = {block_start('m', spec.bounds.Q, pixels)};")
     writer.line(f"const int left = q*{spec.strides[1]} - {spec.pads[1]};")
     if spec.pads[1] or spec.pads[3]:
-        with writer.block(f"if (left >= 0 && left <= {columns - reach})"):
+        with writer.block(f"if (QMC_LIKELY(left >= 0 && left <= {columns - reach}))"):
             _print_call(layer, requant, target, block, checked=False)
         with writer.block("else"):
             _print_call(layer, requant, target, block, checked=True)
@@ -177,12 +183,13 @@ def _print_block(
         bits, channels = integer.output.bits, layer.source().channels
         step = row_bytes(channels, bits)
         name = layer.prefix
+        quads = 0 if layer.family.panels == "rows" else width
         assert integer.requant is not None
         writer.lines(
             f"qmc_requantize(output + (p*{spec.bounds.Q} + q)*{step}, {step}, "
             f"{first} + n*{width}, sums, {width}, {pixels}, {count},\n"
             f"    {name}_multiplier, {name}_offset, {name}_shift, "
-            f"{ROUNDINGS[integer.requant.rounding]}, {layer.clip}, {bits}, {width});"
+            f"{ROUNDINGS[integer.requant.rounding]}, {layer.clip}, {bits}, {quads});"
         )
 
 
@@ -193,20 +200,20 @@ def _print_call(
     block: tuple[int, int, int, int],
     checked: bool,
 ) -> None:
-    spec, name = layer.integer.layer, layer.prefix
+    spec = layer.integer.layer
     width, first, count, at = block
     channels = layer.source().channels
     _, columns = image_size(layer.source())
     is_raw = requant.form is Form.RAW
     step = row_bytes(channels, layer.integer.output.bits) if is_raw else channels
-    codes = _block_codes(spec.bounds.R, spec.bounds.S, width)
+    codes = _block_codes(layer, width)
     is_wide = _is_wide(layer, requant)
     layer.writer.lines(
         f"qmc_depthwise_{width}({_pixels(layer)}, {spec.bounds.R}, {spec.bounds.S}, "
         f"{spec.strides[1]}, {spec.dilations[1]}, {int(checked)},\n"
         f"    row, {first} + n*{width}, left, {columns}, {'margin' if checked else 'row[0]'}, "
         f"{channels}, w + ({at} + n*{codes}){'*2' if is_wide else ''},\n"
-        f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first} + n*{width}),\n"
+        f"    {constants_at(layer, requant, f'{first} + n*{width}')},\n"
         f"    {target} + (p*{spec.bounds.Q} + q)*{step} + {first} + n*{width}, {step}, "
         f"{'sums' if is_raw else '0'}, {count}, {requant.flags(is_wide)}, {layer.clip});"
     )
@@ -219,11 +226,13 @@ def _constants(layer: VectorLayer, requant: VectorRequant) -> tuple[Constant, ..
     panels: list[NDArray[np.integer]] = []
     places: list[NDArray[np.int64]] = []
     for width, first, count, repeat in _channel_blocks(layer):
-        order = depthwise_order(width // 4)
+        is_natural = layer.family.panels == "rows"
+        order = np.arange(width) if is_natural else depthwise_order(width // 4)
         for index in range(repeat):
             begin = first + index * width
             part = integer.weights[begin : begin + count, 0]
-            panels.append(pack_planes(depthwise_panel(part, width // 4), bits))
+            codes = depthwise_rows(part, width) if is_natural else depthwise_panel(part, width // 4)
+            panels.append(pack_planes(codes, bits))
             places.append(np.where(order < count, begin + order, -1))
     kind = "int8_t" if bits == 8 else "uint8_t"
     return (

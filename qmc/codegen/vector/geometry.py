@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qmc.codegen.vector.sources import OVER_READ
 from qmc.integer import IntegerLayer
@@ -21,6 +21,7 @@ class Geometry:
         rows, row_step, taps, tap_step, length: the runs under a pixel.
         strip_rows: output rows that share a padded strip; 0 reads the input in place.
         strip_bytes: size of the strip.
+        run_bytes: runs are read in groups of so many bytes.
     """
 
     lines: int
@@ -34,16 +35,24 @@ class Geometry:
     length: int
     strip_rows: int
     strip_bytes: int
+    run_bytes: int = 4
 
     @property
     def quads(self) -> int:
-        """Groups of four bytes of a run."""
-        return -(-self.length // 4)
+        """Groups of four bytes that are read of a run."""
+        return -(-self.length // self.run_bytes) * self.run_bytes // 4
 
     @property
     def over_reads(self) -> bool:
-        """Whether the last quad of a run reaches beyond it."""
-        return self.length % 4 != 0
+        """Whether what is read of a run reaches beyond it."""
+        return self.length % self.run_bytes != 0
+
+
+def gathered(geometry: Geometry) -> Geometry:
+    """The geometry of pixels whose runs were copied together."""
+    length = geometry.rows * geometry.taps * geometry.length
+    together = replace(geometry, rows=1, row_step=0, taps=1, tap_step=0, length=length)
+    return replace(together, pixel_step=4 * together.quads)
 
 
 def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: int) -> Geometry:

@@ -15,7 +15,7 @@ for each row of the window. The product over a run is exact because weights beyo
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,9 @@ from qmc.codegen.vector.blocks import (
     block_start,
     channel_blocks,
 )
-from qmc.codegen.vector.geometry import Geometry, plan_geometry
-from qmc.codegen.vector.order import matrix_order
-from qmc.codegen.vector.panels import print_unpack, requant_constants
+from qmc.codegen.vector.geometry import Geometry, gathered, plan_geometry
+from qmc.codegen.vector.order import block_order
+from qmc.codegen.vector.panels import constants_at, print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
 from qmc.codegen.vector.sources import (
     VectorLayer,
@@ -45,6 +45,8 @@ from qmc.packing import row_bytes
 
 #: Pixels from which on it pays to widen weights beforehand.
 _WIDE_PIXELS = 16
+#: Several runs shorter than this are copied together where weights lie in rows.
+_SHORT_RUN = 64
 #: Widened panels above this many bytes leave the first-level cache: blocks get fewer channels.
 _WIDE_PANEL = 24 << 10
 
@@ -62,6 +64,7 @@ class MatrixPlan:
         unpack: which panels go through scratch memory to be unpacked or widened: none (""), "all"
             before anything else, or "each" in its turn.
         is_wide: whether weights are widened.
+        runs: geometry of a block's pixels; not that of the input where their runs are gathered.
     """
 
     geometry: Geometry
@@ -71,6 +74,12 @@ class MatrixPlan:
     pixels_outside: bool
     unpack: str
     is_wide: bool
+    runs: Geometry
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the runs under a pixel are copied together."""
+        return self.runs is not self.geometry
 
     @property
     def scratch_bytes(self) -> int:
@@ -82,11 +91,16 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     """Choose blocks and loop order of a CONV or DENSE layer."""
     integer, family = layer.integer, layer.family
     bounds = integer.layer.bounds
-    geometry = plan_geometry(integer, *image_size(layer.source()), family.strip_bytes)
-    requant = vector_requant(integer)
+    geometry = replace(
+        plan_geometry(integer, *image_size(layer.source()), family.strip_bytes),
+        run_bytes=family.run_bytes,
+    )
+    requant = vector_requant(integer, family)
     pixels = geometry.lines * geometry.pixels
     is_wide = family.widens and not requant.is_short and pixels >= _WIDE_PIXELS
-    run = geometry.rows * geometry.taps * geometry.quads * family.vector_bytes
+    is_short = geometry.rows * geometry.taps > 1 and geometry.length < _SHORT_RUN
+    runs = gathered(geometry) if is_short and family.panels == "rows" else geometry
+    run = runs.rows * runs.taps * runs.quads * family.vector_bytes
     most = len(family.pixels)
     if is_wide and 2 * run * most > _WIDE_PANEL:
         most = min(2, most)
@@ -103,6 +117,7 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
         pixels_outside=is_small and pixels > 1,
         unpack="" if is_ready else "all" if is_small else "each",
         is_wide=is_wide,
+        runs=runs,
     )
 
 
@@ -124,7 +139,7 @@ def print_matrix(layer: VectorLayer) -> tuple[Constant, ...]:
 
 def _print_source(layer: VectorLayer, plan: MatrixPlan) -> str:
     """The input as bytes; a padded strip has its own bytes to be read beyond."""
-    over_reads = plan.geometry.over_reads and not plan.geometry.strip_rows
+    over_reads = plan.runs.over_reads and not plan.geometry.strip_rows and not plan.gathers
     place = read_bytes(layer, 0, "input", over_reads)
     if plan.geometry.strip_rows:
         layer.scratch.add("strip", "uint8_t", plan.geometry.strip_bytes)
@@ -144,6 +159,9 @@ def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
         size = layer.result.pixels * row_bytes(layer.result.channels, integer.output.bits)
         if integer.output.bits < 8:
             writer.line(f"memset(output, 0, {size});")
+    if plan.gathers:
+        most = max(_mr(layer, plan, block) for block in plan.blocks)
+        layer.scratch.add("runs", "uint8_t", most * plan.runs.pixel_step)
     if not plan.unpack:
         writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
         return
@@ -193,6 +211,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
         size = min(_mr(layer, plan, block) for block in plan.blocks)
         with ExitStack() as stack:
             _open_pixels(stack, layer, plan, size)
+            _print_gather(layer, plan, size)
             for entry in range(len(plan.blocks)):
                 with writer.loop("n", plan.blocks[entry].repeat):
                     _print_block(layer, plan, entry, size, target)
@@ -204,6 +223,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
                 place = f"({_panel(plan, entry, groups)})"
                 print_unpack(layer, "w", place, plan.panel_codes[entry], wide)
             _open_pixels(stack, layer, plan, size)
+            _print_gather(layer, plan, size)
             _print_block(layer, plan, entry, size, target)
 
 
@@ -239,14 +259,32 @@ def _group_codes(plan: MatrixPlan) -> int:
     )
 
 
+def _print_gather(layer: VectorLayer, plan: MatrixPlan, size: int) -> None:
+    """Copy the runs under each pixel of a block together."""
+    geometry = plan.geometry
+    if plan.gathers:
+        layer.writer.lines(
+            f"qmc_gather(runs, {plan.runs.pixel_step}, {size}, {_first_pixel(layer, plan)}, "
+            f"{geometry.pixel_step},\n    {geometry.rows}, {geometry.row_step}, {geometry.taps}, "
+            f"{geometry.tap_step}, {geometry.length});"
+        )
+
+
+def _first_pixel(layer: VectorLayer, plan: MatrixPlan) -> str:
+    """Where the first pixel of a block lies."""
+    geometry, bounds = plan.geometry, layer.integer.layer.bounds
+    source = "strip" if geometry.strip_rows else "pixels"
+    group = bounds.C if bounds.G > 1 else 0
+    place = linear([("p", geometry.line_step), ("q", geometry.pixel_step), ("g", group)])
+    return f"{source} + {place}"
+
+
 def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, target: str) -> None:
     """One call of the micro-kernel."""
     integer, geometry, block = layer.integer, plan.geometry, plan.blocks[entry]
     bounds, lanes, name = integer.layer.bounds, layer.family.lanes, layer.prefix
     vectors, is_raw = block.vectors, plan.requant.form is Form.RAW
-    source = "strip" if geometry.strip_rows else "pixels"
-    group = bounds.C if bounds.G > 1 else 0
-    place = linear([("p", geometry.line_step), ("q", geometry.pixel_step), ("g", group)])
+    runs, place = plan.runs, "runs" if plan.gathers else _first_pixel(layer, plan)
     line = "(top + p)" if geometry.strip_rows else "p"
     places = sum(b.vectors * b.repeat for b in plan.blocks) * lanes
     first = _place(bounds.G, places, vectors * lanes, block.first)
@@ -258,10 +296,10 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
         factor = f"*{plan.scratch_bytes}" if plan.is_wide else ""
         weights = f"w + ({_panel(plan, entry, bounds.G)}){factor}"
     layer.writer.lines(
-        f"qmc_matrix({size}, {vectors}, {geometry.rows}, {geometry.row_step}, {geometry.taps}, "
-        f"{geometry.tap_step}, {geometry.quads},\n"
-        f"    {source} + {place}, {geometry.pixel_step}, {weights},\n"
-        f"    qmc_constants({name}_start, {name}_scale, {name}_bias, {first}),\n"
+        f"qmc_matrix({size}, {vectors}, {runs.rows}, {runs.row_step}, {runs.taps}, "
+        f"{runs.tap_step}, {runs.quads},\n"
+        f"    {place}, {runs.pixel_step}, {weights},\n"
+        f"    {constants_at(layer, plan.requant, first)},\n"
         f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
         f"{plan.requant.flags(plan.is_wide)}, {layer.clip});"
     )
@@ -276,30 +314,32 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
 
 def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:
     """Weights and requantization constants in the order of the blocks."""
-    integer, lanes, geometry = layer.integer, layer.family.lanes, plan.geometry
+    integer, lanes, runs = layer.integer, layer.family.lanes, plan.runs
     bounds, bits = integer.layer.bounds, integer.weight_bits
     assert integer.weights is not None
     assert bits is not None
-    runs = integer.weights.transpose(0, 2, 3, 1).reshape(
-        bounds.G, bounds.K, geometry.rows * geometry.taps, geometry.length
+    weights = integer.weights.transpose(0, 2, 3, 1).reshape(
+        bounds.G, bounds.K, runs.rows * runs.taps, runs.length
     )
     is_raw = plan.requant.form is Form.RAW
     panels: list[NDArray[np.integer]] = []
     places: list[NDArray[np.int64]] = []
     for group in range(bounds.G):
         for block in plan.blocks:
-            order = np.arange(block.vectors * lanes)
-            order = order if is_raw else matrix_order(block.vectors, lanes)
+            order = block_order(block.vectors, lanes, layer.family.panels, is_raw)
             for index in range(block.repeat):
                 begin = block.first + index * block.vectors * lanes
-                part = runs[group, begin : begin + block.count]
-                panels.append(pack_planes(matrix_panel(part, order, lanes), bits))
+                part = weights[group, begin : begin + block.count]
+                panel = matrix_panel(part, order, lanes, runs.quads, layer.family.panels)
+                panels.append(pack_planes(panel, bits))
                 inside = order < block.count
                 places.append(np.where(inside, group * bounds.K + begin + order, -1))
-    weights = np.concatenate(panels)
     return (
         Constant(
-            f"{layer.prefix}_weights", "int8_t" if bits == 8 else "uint8_t", weights, alignment=64
+            f"{layer.prefix}_weights",
+            "int8_t" if bits == 8 else "uint8_t",
+            np.concatenate(panels),
+            alignment=64,
         ),
         *requant_constants(layer, plan.requant, np.concatenate(places)),
     )

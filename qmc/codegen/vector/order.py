@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 Channels = NDArray[np.int64]
 
 
+def block_order(vectors: int, lanes: int, panels: str, is_raw: bool) -> Channels:
+    """Channel of every place of a block: natural for ``rows`` and where sums are stored as such."""
+    if panels == "rows" or is_raw:
+        return np.arange(vectors * lanes)
+    return matrix_order(vectors, lanes)
+
+
 def matrix_order(vectors: int, lanes: int) -> Channels:
     """Channel of every place of a block of a matrix product.
 

@@ -21,6 +21,15 @@ def print_unpack(layer: VectorLayer, target: str, place: str, codes: int, wide: 
         )
 
 
+def constants_at(layer: VectorLayer, requant: VectorRequant, first: str) -> str:
+    """C expression of a block's constants; ``first`` is its first place."""
+    is_high = requant.form is Form.HIGH
+    function = "qmc_high_constants" if is_high else "qmc_constants"
+    arrays = ["start", "factor", "shift", "offset"] if is_high else ["start", "scale", "bias"]
+    names = ", ".join(f"{layer.prefix}_{array}" for array in arrays)
+    return f"{function}({names}, {first})"
+
+
 def requant_constants(
     layer: VectorLayer, requant: VectorRequant, places: NDArray[np.int64]
 ) -> tuple[Constant, ...]:
@@ -30,14 +39,21 @@ def requant_constants(
     """
     name, exact = layer.prefix, layer.integer.requant
     assert exact is not None
-    is_raw = requant.form is Form.RAW
+    is_high, is_raw = requant.form is Form.HIGH, requant.form is Form.RAW
 
-    def placed(values: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.where(places >= 0, values[places], 0).astype(values.dtype)
+    def placed(values: NDArray[np.generic], other: int = 0) -> NDArray[np.generic]:
+        return np.where(places >= 0, values[places], other).astype(values.dtype)
 
+    constants = [Constant(f"{name}_start", "int32_t", placed(requant.start), alignment=64)]
+    if is_high:
+        return (
+            *constants,
+            Constant(f"{name}_factor", "int32_t", placed(exact.multiplier.astype(np.int32) << 7)),
+            Constant(f"{name}_shift", "uint8_t", placed((exact.shift - 25).astype(np.uint8), 1)),
+            Constant(f"{name}_offset", "int32_t", placed(exact.offset.astype(np.int32))),
+        )
     none = np.zeros(1, np.float32)
-    constants = [
-        Constant(f"{name}_start", "int32_t", placed(requant.start), alignment=64),
+    constants += [
         Constant(f"{name}_scale", "float", none if is_raw else placed(requant.scale), 64),
         Constant(f"{name}_bias", "float", none if is_raw else placed(requant.offset), 64),
     ]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qmc.arithmetic import AFFINE_CENTRE, IntArray, Requant, Rounding
 from qmc.integer import IntegerLayer
+from qmc.targets import KernelFamily
 
 #: Numbers by which ``qmc_requantize`` of vector.h knows the roundings.
 ROUNDINGS = {Rounding.HALF_UP: 0, Rounding.FLOOR: 1, Rounding.TFLITE_DOUBLE: 2}
@@ -26,6 +27,10 @@ _LIFT = _MAGIC - AFFINE_CENTRE
 _BINADE = (1 << 23, (1 << 24) - 1)
 _EXACT_INT = (1 << 24) - 1
 _NARROW = (1 << 15) - 8
+#: What kernels subtract from bytes to make them signed.
+_SIGN = 128
+#: Shifts that leave 1 to 31 bits after the high half of ``multiplier * 2^7 * X``.
+_HIGH_SHIFTS = (26, 56)
 
 
 class Form(StrEnum):
@@ -35,6 +40,7 @@ class Form(StrEnum):
     AFFINE = "QMC_SATURATE"  # results are clamped before they are narrowed
     CONVERTED_NARROW = "QMC_CONVERT"  # sums are converted to floats; results fit 16 bits
     CONVERTED = "QMC_CONVERT | QMC_SATURATE"  # both
+    HIGH = "QMC_HIGH"  # the high half of a 32-bit product, and a rounding shift
     RAW = "QMC_RAW"  # the contract in 64-bit integers
 
 
@@ -62,26 +68,36 @@ class VectorRequant:
         return " | ".join(word for word in words if word)
 
 
-def vector_requant(integer: IntegerLayer) -> VectorRequant:
-    """Choose the cheapest exact form."""
+def vector_requant(integer: IntegerLayer, family: KernelFamily) -> VectorRequant:
+    """Choose the cheapest exact form of those that the unit has."""
     requant = integer.requant
     assert requant is not None
-    form = _choose(integer, requant)
+    is_high = family.requant == "integer"
+    form = _choose_integer(integer, requant) if is_high else _choose(integer, requant)
     lift = _LIFT if form in (Form.AFFINE_NARROW, Form.AFFINE) else 0
-    exact = form is not Form.RAW
+    exact = form not in (Form.HIGH, Form.RAW)
     scale = np.ldexp(requant.multiplier.astype(np.float64), -requant.shift.astype(np.int64))
     offset = AFFINE_CENTRE + requant.offset.astype(np.int64)
     assert integer.weights is not None
-    most = 2 * integer.inputs[0].high
-    is_short = most * int(integer.weights.max()) < 1 << 15
-    is_short &= most * int(integer.weights.min()) >= -(1 << 15)
+    weights = integer.weights.astype(np.int64).reshape(len(integer.weights), -1)
+    shifted = _SIGN * weights.sum(axis=1) if family.signed_inputs else 0
     return VectorRequant(
         form,
-        is_short,
-        (requant.start.astype(np.int64) + lift).astype(np.int32),
+        _is_short(integer, family),
+        (requant.start.astype(np.int64) + lift + shifted).astype(np.int32),
         np.where(exact, scale, 0).astype(np.float32),
         np.where(exact, offset, 0).astype(np.float32),
     )
+
+
+def _is_short(integer: IntegerLayer, family: KernelFamily) -> bool:
+    """Whether the sum of any two products fits 16 bits."""
+    assert integer.weights is not None
+    low, high = int(integer.weights.min()), int(integer.weights.max())
+    if family.signed_inputs:
+        return 2 * _SIGN * max(-low, high) < 1 << 15
+    most = 2 * integer.inputs[0].high
+    return most * high < 1 << 15 and most * low >= -(1 << 15)
 
 
 def _choose(integer: IntegerLayer, requant: Requant) -> Form:
@@ -98,6 +114,13 @@ def _choose(integer: IntegerLayer, requant: Requant) -> Form:
     if _saturates(integer, requant, low, high, -_EXACT_INT, _EXACT_INT):
         return Form.CONVERTED_NARROW if _fits_words(requant, low, high) else Form.CONVERTED
     return Form.RAW
+
+
+def _choose_integer(integer: IntegerLayer, requant: Requant) -> Form:
+    """``(m*X + half) >> s`` from the high half of 2^7*m*X: floors nest, one rounding remains."""
+    fits = _HIGH_SHIFTS[0] <= requant.shift.min() and requant.shift.max() <= _HIGH_SHIFTS[1]
+    is_plain = requant.rounding is Rounding.HALF_UP and integer.output.bits <= 8
+    return Form.HIGH if fits and is_plain and requant.multiplier.max() < 1 << 24 else Form.RAW
 
 
 def _range(integer: IntegerLayer, requant: Requant) -> tuple[IntArray, IntArray]:

@@ -15,21 +15,27 @@ from qmc.codegen.vector.order import Channels, depthwise_order
 _QUAD = 4
 
 
-def matrix_panel(weights: NDArray[np.int8], order: Channels, lanes: int) -> NDArray[np.int8]:
+def matrix_panel(
+    weights: NDArray[np.int8], order: Channels, lanes: int, quads: int, panels: str
+) -> NDArray[np.int8]:
     """Weights of one block of a matrix product.
 
     Args:
         weights: (channels, runs, length) codes of at most ``len(order)`` output channels.
         order: channel of every place.
         lanes: sums in a vector.
+        quads: of inputs that are read of a run.
+        panels: how they lie.
 
     Returns:
-        Flat codes: run, quad of inputs, vector, lane, input of the quad.
+        Flat codes: run, quad of inputs, vector, lane, input of the quad; of ``rows``: place, run,
+        input.
     """
     channels, runs, length = weights.shape
-    quads = -(-length // _QUAD)
     padded = np.zeros((len(order), runs, quads * _QUAD), np.int8)
     padded[:channels, :, :length] = weights
+    if panels == "rows":
+        return padded[order].reshape(-1)
     placed = padded[order].reshape(-1, lanes, runs, quads, _QUAD)
     return np.ascontiguousarray(placed.transpose(2, 3, 0, 1, 4)).reshape(-1)
 
@@ -51,6 +57,14 @@ def depthwise_panel(weights: NDArray[np.int8], lanes: int) -> NDArray[np.int8]:
     padded[:channels, :height] = weights
     placed = padded[order].reshape(-1, lanes, groups, _QUAD, width)
     return np.ascontiguousarray(placed.transpose(2, 4, 0, 1, 3)).reshape(-1)
+
+
+def depthwise_rows(weights: NDArray[np.int8], width: int) -> NDArray[np.int8]:
+    """The same for ``rows``: tap by tap, ``width`` channels each."""
+    channels = len(weights)
+    padded = np.zeros((width, *weights.shape[1:]), np.int8)
+    padded[:channels] = weights
+    return np.ascontiguousarray(padded.transpose(1, 2, 0)).reshape(-1)
 
 
 def pack_planes(codes: NDArray[np.int8], bits: int) -> NDArray[np.integer]:

@@ -41,7 +41,13 @@ def compile_command(
     model: ModelArgument,
     target: TargetOption,
     output: OutputOption,
-    scheme: Annotated[str, typer.Option(help="Widths: w8a8, w4a8, ..., auto, or a file.")] = "w8a8",
+    scheme: Annotated[
+        str,
+        typer.Option(
+            help="Widths 2 to 8 of weights and activations, w4a8; weights of so many bits on "
+            "average, w4.5a8; a number format of weights, we2m1a8; auto; a scheme or plan file."
+        ),
+    ] = "w8a8",
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     calib: CalibOption = None,
     evaluation: EvalOption = None,
@@ -54,19 +60,31 @@ def compile_command(
     cost_model: CostModelOption = None,
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
-    rounding: Annotated[Rounding, typer.Option(help="Of requantizations.")] = Rounding.HALF_UP,
+    rounding: Annotated[
+        Rounding, typer.Option(help="Rounding of requantizations.")
+    ] = Rounding.HALF_UP,
     weight_rounding: Annotated[
-        WeightRounding, typer.Option(help="nearest, fitted to outputs, or by width.")
+        WeightRounding,
+        typer.Option(
+            help="nearest; optimized, fitted to every layer's output; auto, optimized where a "
+            "layer has less than 8 bits."
+        ),
     ] = WeightRounding.AUTO,
-    equalize: Annotated[bool, typer.Option(help="Equalize ranges across layers.")] = False,
+    equalize: Annotated[bool, typer.Option(help="Equalize weight ranges across layers.")] = False,
     encodings: Annotated[
         Path | None, typer.Option(help="AIMET encodings (JSON): scales and widths to keep.")
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(help="Largest loss of top-1 in points; needs --eval or auto.")
+        float | None,
+        typer.Option(
+            help="Fail if top-1 falls by more points; needs --eval, or --scheme auto, whose limit "
+            "it is (1.0)."
+        ),
     ] = None,
-    flash: Annotated[str | None, typer.Option(help="Budget, for example 256KiB.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Budget, for example 64KiB.")] = None,
+    flash: Annotated[
+        str | None, typer.Option(help="Fail if weights and constants take more: 256KiB.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Fail if the arena takes more: 64KiB.")] = None,
     seed: SeedOption = 0,
     jobs: JobsOption = None,
     dump_ir: Annotated[
@@ -135,7 +153,8 @@ def explore_command(
     calibration: CalibrationOption = None,
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     costs: Annotated[
-        Path | None, typer.Option(help="CSV with measured costs: layer, widths, cost.")
+        Path | None,
+        typer.Option(help="Measured costs instead of the mapper's: CSV with layer, widths, cost."),
     ] = None,
     optimize: Annotated[Objective, typer.Option(help="Cost of the front.")] = Objective.ENERGY,
     plans: Annotated[int, typer.Option(min=2, max=999, help="Points that become plans.")] = 12,
@@ -145,10 +164,14 @@ def explore_command(
     budget: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds after which no candidate is tried.")
     ] = None,
-    flash: Annotated[str | None, typer.Option(help="Limit, for example 256KiB.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Limit, for example 64KiB.")] = None,
+    flash: Annotated[
+        str | None, typer.Option(help="Limit of every plan's weights and constants: 256KiB.")
+    ] = None,
+    ram: Annotated[
+        str | None, typer.Option(help="Limit of every plan's live tensors: 64KiB.")
+    ] = None,
     max_latency: Annotated[
-        str | None, typer.Option(help="Of the network: 1.5ms, or 20000cycles.")
+        str | None, typer.Option(help="Limit of every plan: 1.5ms, or 20000cycles.")
     ] = None,
     seed: SeedOption = 0,
     jobs: JobsOption = None,

@@ -35,9 +35,12 @@ EvalOption = Annotated[
 PreprocessOption = Annotated[
     Path | None, typer.Option(help="YAML; default: <model>.preprocess.yaml beside the model.")
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first N images.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Use only the first N images of each set.")
+]
 CalibrationOption = Annotated[
-    Calibration | None, typer.Option(help="Of activation ranges; default: mse.")
+    Calibration | None,
+    typer.Option(help="Ranges of activations: min-max, percentile, mse (the default), or kl."),
 ]
 TargetOption = Annotated[
     str,
@@ -52,9 +55,19 @@ JsonOption = Annotated[
 ]
 OptimizeOption = Annotated[Objective, typer.Option(help="What the mapper minimizes.")]
 FactorsOption = Annotated[
-    Factors, typer.Option(help="Extents of loops: perfect ones, or those that leave short tiles.")
+    Factors,
+    typer.Option(
+        help="Extents of loops: perfect, divisors of their bounds; spatial-imperfect, any along "
+        "the array; imperfect, any."
+    ),
 ]
-MapperOption = Annotated[Mapper, typer.Option(help="exact, learned, auto, or the random baseline.")]
+MapperOption = Annotated[
+    Mapper,
+    typer.Option(
+        help="exact, with a proof; learned, by few true costs; auto, exact where that soon ends, "
+        "else learned; random, a baseline."
+    ),
+]
 BudgetOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds for all searches together; default: a number of steps."),
@@ -63,11 +76,15 @@ CostModelOption = Annotated[
     Path | None, typer.Option(help="File written by qmc calibrate; default: the analytical model.")
 ]
 MaxLatencyOption = Annotated[
-    str | None, typer.Option(help="Of the layer, or the network: 1.5ms, or 20000cycles.")
+    str | None,
+    typer.Option(help="What the layer, or the whole network, may take: 1.5ms, or 20000cycles."),
 ]
 SensitivityOption = Annotated[
     str,
-    typer.Option(help="Of widths to choose: auto, kl, loss, second-order, weights, or a CSV file."),
+    typer.Option(
+        help="How the harm of a width is estimated where widths are chosen: auto, kl, loss, "
+        "second-order, weights, or a CSV file."
+    ),
 ]
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]

@@ -47,8 +47,12 @@ def map_command(
     what_helps: Annotated[
         bool, typer.Option(help="Search the layer on changed machines too: what would help most.")
     ] = True,
-    psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
-    first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
+    psum: Annotated[
+        str, typer.Option(help="Width of partial sums: honest, or output (compatibility).")
+    ] = "honest",
+    first_fill: Annotated[
+        str, typer.Option(help="First fills of sums: elided, or counted (compatibility).")
+    ] = "elided",
     seed: SeedOption = 0,
     jobs: JobsOption = None,
     width_table: Annotated[
@@ -88,8 +92,12 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="Another tool's counts: JSON FILE, or FILE#NAME.")
     ] = None,
-    psum: Annotated[str, typer.Option(help="honest, or output (compatibility).")] = "honest",
-    first_fill: Annotated[str, typer.Option(help="elided or counted.")] = "elided",
+    psum: Annotated[
+        str, typer.Option(help="Width of partial sums: honest, or output (compatibility).")
+    ] = "honest",
+    first_fill: Annotated[
+        str, typer.Option(help="First fills of sums: elided, or counted (compatibility).")
+    ] = "elided",
     as_json: JsonOption = False,
 ) -> None:
     """Price a given mapping of one layer; compare the counts with another tool's."""

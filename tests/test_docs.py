@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from qmc.cli import app
+from qmc.cli_page import cli_page, commands, tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
@@ -23,19 +22,43 @@ def test_relative_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
-def test_command_page_names_every_command() -> None:
-    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    missing = [name for name in commands if f"qmc {name}" not in page]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_into_pages_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    missing = [
+        f"{name}#{anchor}"
+        for name, anchor in links
+        if anchor not in anchors((page.parent / name) if name else page)
+    ]
     assert not missing
 
 
-def test_command_page_names_every_flag_of_compile() -> None:
+def anchors(page: Path) -> set[str]:
+    """Names of the headings that GitHub and MkDocs agree on."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading.lower()).strip() for heading in headings]
+    github = {re.sub(r"\s", "-", text) for text in plain}
+    return github & {re.sub(r"[-\s]+", "-", text) for text in plain}
+
+
+def test_command_page_is_current() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    command = typer.main.get_command(app).commands["compile"]  # type: ignore[attr-defined]
-    flags = [flag for parameter in command.params for flag in parameter.opts if flag[:2] == "--"]
-    assert len(flags) > 10
-    assert not [flag for flag in flags if flag.replace("--verify", "--no-verify") not in page]
+    assert page == cli_page(page), "python -m qmc.cli_page"
+
+
+def test_command_page_has_a_table_of_every_command() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert sorted(tables(page)) == sorted({"commands", *commands()} - {"targets"})
+    assert all(f"| `qmc {name}" in page for name in commands())
+
+
+def test_command_page_has_every_flag_and_default_of_compile() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    flags = [flag for one in commands()["compile"].params for flag in one.opts if flag[:2] == "--"]
+    assert len(flags) > 20
+    assert not [flag for flag in flags if f"`{flag}" not in page]
+    assert "| `--scheme` | `w8a8` |" in page
+    assert "| `--optimize` | `edp` |" in page
 
 
 def test_architecture_page_names_every_source_file() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from qmc import __version__, cli_build, cli_compile, cli_map, cli_targets
+from qmc import __version__, cli_build, cli_compile, cli_map, cli_targets, cli_tune
 from qmc.errors import QmcError
 
 #: What typer makes of Ctrl-C.
@@ -69,6 +69,8 @@ app.add_typer(cli_targets.targets_app, name="targets")
 app.command("compile")(cli_compile.compile_command)
 app.command("explore")(cli_compile.explore_command)
 app.command("buffers")(cli_compile.buffers_command)
+app.command("tune")(cli_tune.tune_command)
+app.command("serve")(cli_tune.serve_command)
 app.command("map")(cli_map.map_command)
 app.command("evaluate")(cli_map.evaluate)
 app.command("calibrate")(cli_map.calibrate_command)

@@ -58,6 +58,9 @@ def compile_command(
     factors: FactorsOption = Factors.PERFECT,
     mapper: MapperOption = Mapper.EXACT,
     cost_model: CostModelOption = None,
+    tuning: Annotated[
+        Path | None, typer.Option(help="File written by qmc tune: how kernels are built.")
+    ] = None,
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
     rounding: Annotated[
@@ -115,6 +118,7 @@ def compile_command(
         factors=factors,
         mapper=mapper,
         cost_model=cost_model,
+        tuning=tuning,
         budget_seconds=budget,
         max_latency=max_latency,
         rounding=rounding,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from qmc.calibrate import calibrate
 from qmc.chosen_network import NETWORK_FILE
 from qmc.codegen import Program, golden_files, make_program, print_program
 from qmc.codegen.build import compile_folder, find_compiler, write_files
+from qmc.codegen.vector.knobs import Knobs
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import CalibratedModel, load_calibration
 from qmc.damage import DAMAGE_INPUTS, layer_damage
@@ -60,8 +62,12 @@ from qmc.scheme_io import scheme_to_text
 from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
 from qmc.targets.load_kernels import cpu_flags
+from qmc.tuning.choices import TUNING_FILE, read_tuning, tuning_text
 from qmc.verify import VerifyResult, verify_build
 from qmc.widths import parse_widths
+
+#: Gives the knobs of layers by name.
+ChooseKnobs = Callable[[IntegerNetwork], Dict[str, Knobs]]
 
 #: The scheme that is chosen from all widths.
 AUTO = "auto"
@@ -108,8 +114,17 @@ def compile_model(model: str | Path, target: str, output: str | Path, **options:
     return compile_with_options(chosen, Stages(Console(quiet=True)))
 
 
-def compile_with_options(options: Options, stages: Stages) -> Plan:
-    """Run all stages. Cheap checks come first, so that a mistake is told at once."""
+def compile_with_options(
+    options: Options, stages: Stages, choose_knobs: ChooseKnobs | None = None
+) -> Plan:
+    """Run all stages. Cheap checks come first, so that a mistake is told at once.
+
+    Args:
+        options: what was asked for.
+        stages: shows them.
+        choose_knobs: how kernels are built, given the integer network; None takes the options'
+            file, or the defaults.
+    """
     _check_options(options)
     target = load_target(options.target)
     if options.verify or options.eval is not None:
@@ -130,7 +145,8 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
         priced = price_network(options, network, scheme, target, tick)
     mappings = {p.layer.name: p.result for p in priced if isinstance(p.result, SearchResult)}
     loops = {name: found.mapping for name, found in mappings.items()}
-    program = make_program(integer, loops, target.kernels)
+    knobs = choose_knobs(integer) if choose_knobs else _read_knobs(options, network, target)
+    program = make_program(integer, loops, target.kernels, knobs)
     _check_budgets(options, program)
     with whole_folder(options.output) as folder:
         with stages.stage("write the C"):
@@ -151,6 +167,8 @@ def compile_with_options(options: Options, stages: Stages) -> Plan:
         finished = build_report(options, network, scheme, target, priced, program, known, rules)
         finished = finished if auto is None else with_width_verdicts(finished, auto)
         _write_network(folder, network, scheme, integer)
+        if knobs:
+            (folder / TUNING_FILE).write_text(tuning_text(target, knobs), encoding="utf-8")
         _write_texts(folder, options, target, integer, data.preprocess, scheme, mappings, finished)
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
 
@@ -241,6 +259,10 @@ def price_network(
 def class_names(options: Options, network: IntegerNetwork) -> tuple[str, ...]:
     """Names of the outputs, for ``qmc run``."""
     return find_class_names(options.model, network.tensors[network.output].size)
+
+
+def _read_knobs(options: Options, network: Network, target: Target) -> Dict[str, Knobs]:
+    return {} if options.tuning is None else read_tuning(options.tuning, network, target)
 
 
 def _check_options(options: Options) -> None:

@@ -55,6 +55,7 @@ class Options:
         factors: which extents loops may have: perfect ones, or those that leave short tiles.
         mapper: exact search, the learned one, what suits a layer, or the random baseline.
         cost_model: file written by ``qmc calibrate``; None is the analytical model as it is.
+        tuning: file written by ``qmc tune``; None builds kernels by the defaults.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
         max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
@@ -84,6 +85,7 @@ class Options:
     factors: Factors = Factors.PERFECT
     mapper: Mapper = Mapper.EXACT
     cost_model: Path | None = None
+    tuning: Path | None = None
     budget_seconds: float | None = None
     max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP

@@ -60,6 +60,7 @@ def plan_text(
             "mapper": options.mapper.value,
             **_factors(options),
             "cost_model": file_sha256(options.cost_model) if options.cost_model else None,
+            **_tuning(options),
             "budget_seconds": options.budget_seconds,
             "max_latency": options.max_latency,
             "rounding": options.rounding.value,
@@ -79,6 +80,11 @@ def _factors(options: Options) -> dict[str, str]:
     """The factors asked for, if they are not the perfect ones."""
     perfect = options.factors is Factors.PERFECT
     return {} if perfect else {"factors": options.factors.value}
+
+
+def _tuning(options: Options) -> dict[str, str]:
+    """The hash of the file of knobs, if there is one."""
+    return {} if options.tuning is None else {"tuning": file_sha256(options.tuning)}
 
 
 def _tensor_data(network: IntegerNetwork, name: str) -> dict[str, Any]:

@@ -30,8 +30,14 @@ QMC_INLINE void qmc_finish(const int nr, NAME(qmc_vector) s0, NAME(qmc_vector) s
     }
 }
 
-/* X(0) ... X(11), for the pixels of a block; what lies beyond the block is dead code. */
-#define QMC_PIXELS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+/* X(0) ... X(11) or X(23), for the pixels of a block; what lies beyond the block is dead code. */
+#define QMC_FEW_PIXELS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#ifdef QMC_MORE_PIXELS
+#define QMC_PIXELS(X)                                                                \
+    QMC_FEW_PIXELS(X) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
+#else
+#define QMC_PIXELS(X) QMC_FEW_PIXELS(X)
+#endif
 
 /* mr pixels x nr vectors of output channels. A pixel's products are rows x taps runs of 4 * quads
    bytes. With QMC_RAW the sums go to raw, one vector after another, instead of bytes to out. */
@@ -66,6 +72,11 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
                 w1 = nr > 1 ? NAME(qmc_load_weights)(w + bytes, form) : w0;
                 w2 = nr > 2 ? NAME(qmc_load_weights)(w + 2 * bytes, form) : w0;
                 w3 = nr > 3 ? NAME(qmc_load_weights)(w + 3 * bytes, form) : w0;
+                if (form >> 8) {
+                    for (int line = 0; line < nr * bytes; line += 64) {
+                        __builtin_prefetch(w + line + ((ptrdiff_t)(form >> 8) << 10), 0, 2);
+                    }
+                }
 /* The empty statement keeps a sum in its register; gcc 12 spills it otherwise. */
 #define QMC_DOT(sum, x, w)                \
     sum = NAME(qmc_dot)(sum, x, w, form); \
@@ -125,3 +136,4 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
 #undef QMC_PIXEL
 }
 #undef QMC_PIXELS
+#undef QMC_FEW_PIXELS

@@ -36,6 +36,9 @@ class KernelFamily:
             a 32-bit product.
         signed_inputs: the unit multiplies signed bytes: the kernels subtract 128 from the inputs,
             which the constants of the sums make good.
+        registers: of vectors; 0 is not said, and then no blocks larger than ``pixels`` are tried.
+        check: C expression that tells whether the processor has what the kernels need; empty is
+            not checked.
         panel_bytes: weights up to this size stay in the first-level cache: the loop over blocks of
             output channels runs inside that over pixels.
         strip_bytes: size of the padded piece of the input that a convolution works on at a time.
@@ -55,6 +58,8 @@ class KernelFamily:
     run_bytes: int = 4
     requant: str = "float"
     signed_inputs: bool = False
+    registers: int = 0
+    check: str = ""
 
     @property
     def vector_bytes(self) -> int:

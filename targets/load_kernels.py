@@ -49,6 +49,8 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         depthwise_bytes=spec.depthwise_bytes,
         depthwise_pixels=spec.depthwise_pixels,
         widens=spec.widens,
+        registers=spec.registers,
+        check=spec.check,
         panel_bytes=spec.panel_bytes,
         strip_bytes=spec.strip_bytes,
         panels=spec.panels,

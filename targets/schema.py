@@ -28,6 +28,8 @@ _OperandName = Literal["W", "I", "O"]
 _Factor = _Count | Literal["all"]
 _Pixels = Annotated[int, Field(ge=1, le=12)]
 _Vector = Literal[16, 32, 64]
+#: A C expression: calls and operators, no comments, strings in quotes.
+_CheckText = Annotated[str, Field(pattern=r'^[A-Za-z0-9_()&|!" .-]*$', max_length=400)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -237,6 +239,8 @@ class KernelsSpec(_Model):
     depthwise_bytes: Annotated[tuple[_Vector, ...], Field(min_length=1, max_length=3)]
     depthwise_pixels: Annotated[int, Field(ge=1, le=4)]
     widens: bool = False
+    registers: Annotated[int, Field(ge=0, le=256)] = 0
+    check: _CheckText = ""
     panel_bytes: _Count = 16384
     strip_bytes: _Count = 16384
     panels: Literal["quads", "rows"] = "quads"

@@ -23,7 +23,7 @@ STAGES = (
     ("search",),
 )
 OUTER = {"codegen", "frontend", "passes", "compiler", "cli"}
-TVM_PLACES = {"frontend", "relax_importer", "passes"}
+TVM_PLACES = {"frontend", "relax_importer", "passes", "rpc"}
 HEAVY = {"tvm", "onnx", "onnxruntime", "numba", "scipy", "xgboost", "PIL", "pydantic"}
 
 

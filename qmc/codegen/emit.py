@@ -13,6 +13,7 @@ from qmc.codegen.names import network_identifier
 from qmc.codegen.network_printer import print_header, print_network, scratch_name
 from qmc.codegen.project import print_cmake, print_main, print_makefile
 from qmc.codegen.vector.kernel import make_vector_kernel
+from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
 from qmc.integer import IntegerNetwork
 from qmc.mapping import Mapping
 from qmc.targets import KernelFamily
@@ -62,7 +63,10 @@ class Program:
 
 
 def make_program(
-    network: IntegerNetwork, mappings: Dict[str, Mapping], family: KernelFamily | None = None
+    network: IntegerNetwork,
+    mappings: Dict[str, Mapping],
+    family: KernelFamily | None = None,
+    knobs: Dict[str, Knobs] | None = None,
 ) -> Program:
     """Plan all kernels and the memory.
 
@@ -71,13 +75,19 @@ def make_program(
         mappings: by layer name; a layer without entry gets a natural nest.
         family: the target's vector unit, if it has one; layers that it has a form for do not follow
             their mapping.
+        knobs: how the vector unit's kernels are built, by layer name.
 
     Raises:
         CodegenError: a layer or mapping that has no C form.
     """
     name = network_identifier(network.name)
+    chosen = knobs or {}
     kernels = tuple(
-        (make_vector_kernel(network, i, name, family) if family else None)
+        (
+            make_vector_kernel(network, i, name, family, chosen.get(integer.layer.name, NO_KNOBS))
+            if family
+            else None
+        )
         or make_kernel(network, i, name, mappings.get(integer.layer.name))
         for i, integer in enumerate(network.layers)
     )
@@ -87,14 +97,17 @@ def make_program(
 
 
 def emit(
-    network: IntegerNetwork, mappings: Dict[str, Mapping], family: KernelFamily | None = None
+    network: IntegerNetwork,
+    mappings: Dict[str, Mapping],
+    family: KernelFamily | None = None,
+    knobs: Dict[str, Knobs] | None = None,
 ) -> tuple[CFile, ...]:
     """The C project of ``network``: its files, in a fixed order, always the same bytes.
 
     Raises:
         CodegenError: a layer or mapping that has no C form.
     """
-    return print_program(make_program(network, mappings, family))
+    return print_program(make_program(network, mappings, family, knobs))
 
 
 def print_program(program: Program) -> tuple[CFile, ...]:

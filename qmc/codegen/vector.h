@@ -40,6 +40,7 @@
 #define QMC_SHORT 8    /* the sum of any two products fits 16 bits */
 #define QMC_HIGH 32    /* sums are scaled by the high half of a 32-bit product and a shift */
 #define QMC_WIDE 16    /* weights are 16-bit numbers: the even bytes of a vector, then its odd ones */
+#define QMC_AHEAD(kib) ((kib) << 8) /* fetch weights so far ahead into the second-level cache */
 
 /* Constants of a block of output channels, in the order of its vectors. */
 struct qmc_requant {

@@ -11,6 +11,8 @@ import pytest
 
 from qmc.codegen import emit
 from qmc.codegen.build import find_compiler, run_command, write_files
+from qmc.codegen.vector.kernel import MORE_PIXELS
+from qmc.codegen.vector.knobs import Knobs
 from qmc.integer import IntegerNetwork
 from qmc.packing import pack_activation, storage_bytes, unpack_activation
 from qmc.reference import run_network
@@ -57,6 +59,7 @@ def first_difference(
     family: KernelFamily,
     folder: Path,
     flags: tuple[str, ...] = ("-O1",),
+    knobs: dict[str, Knobs] | None = None,
 ) -> str | None:
     """Compile, run and compare every layer with the reference.
 
@@ -66,11 +69,12 @@ def first_difference(
         family: the vector unit.
         folder: an empty one.
         flags: of the compiler.
+        knobs: how kernels are built, by layer.
 
     Returns:
         The first layer that differs; None where all are equal.
     """
-    write_files(emit(network, {}, family), folder)
+    write_files(emit(network, {}, family, knobs), folder)
     library = _compile(folder, network.name, flags)
     source = Guarded(storage_bytes(codes.shape, network.quantization[network.input].bits))
     shape, bits = network.tensors[network.output].shape, network.quantization[network.output].bits
@@ -101,6 +105,7 @@ def _compile(folder: Path, name: str, flags: tuple[str, ...]) -> ctypes.CDLL:
     """All files as one translation unit: the headers are read once."""
     kernels = sorted(path.name for path in (folder / "kernels").glob("*.c"))
     lines = [
+        MORE_PIXELS,  # the headers are read once, for all kernels
         f'#include "{name}.c"',
         '#include "weights.c"',
         *(f'#include "kernels/{kernel}"' for kernel in kernels),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qmc.codegen.constants import Constant
 from qmc.codegen.input_tile import image_size
 from qmc.codegen.vector.blocks import block_count, block_start
+from qmc.codegen.vector.knobs import Outside
 from qmc.codegen.vector.order import depthwise_order
 from qmc.codegen.vector.panels import constants_at, print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
@@ -46,18 +47,22 @@ def fits_depthwise(integer: IntegerLayer) -> bool:
     )
 
 
-def _pixels(layer: VectorLayer) -> int:
+def depthwise_pixels(layer: VectorLayer) -> int:
     """Pixels of a block: as many as the unrolled columns and the output row allow."""
     spec = layer.integer.layer
     reach = (spec.bounds.S - 1) * spec.dilations[1] + 1
     most = (_MOST_COLUMNS - reach) // spec.strides[1] + 1
-    return min(layer.family.depthwise_pixels, most, spec.bounds.Q)
+    wanted = layer.knobs.pixels or layer.family.depthwise_pixels
+    return min(wanted, most, spec.bounds.Q)
 
 
-def _channel_blocks(layer: VectorLayer) -> list[tuple[int, int, int, int]]:
+def depthwise_blocks(layer: VectorLayer) -> list[tuple[int, int, int, int]]:
     """Width of the vectors, first channel, channels stored and number of equal blocks."""
     blocks, at, channels = [], 0, layer.source().channels
+    widest = layer.knobs.widest or layer.family.depthwise_bytes[0]
     for width in layer.family.depthwise_bytes:
+        if width > widest:
+            continue
         repeat = (channels - at) // width
         if repeat:
             blocks.append((width, at, width, repeat))
@@ -77,20 +82,34 @@ def print_depthwise(layer: VectorLayer) -> tuple[Constant, ...]:
     is_raw = requant.form is Form.RAW
     target = "output" if is_raw else open_result(layer)
     _print_preparation(layer, requant)
-    with writer.loop("p", spec.bounds.P):
-        _print_rows(layer, place)
-        at = 0
-        for width, first, count, repeat in _channel_blocks(layer):
-            with writer.loop("n", repeat), writer.loop("m", _blocks(layer)):
-                _print_block(layer, requant, target, (width, first, count, at))
-            at += _block_codes(layer, width) * repeat
+    if layer.knobs.outside is Outside.CHANNELS:
+        for block, repeat in _placed_blocks(layer):
+            with writer.loop("n", repeat), writer.loop("p", spec.bounds.P):
+                _print_rows(layer, place)
+                with writer.loop("m", _blocks(layer)):
+                    _print_block(layer, requant, target, block)
+    else:
+        with writer.loop("p", spec.bounds.P):
+            _print_rows(layer, place)
+            for block, repeat in _placed_blocks(layer):
+                with writer.loop("n", repeat), writer.loop("m", _blocks(layer)):
+                    _print_block(layer, requant, target, block)
     if not is_raw:
         close_result(layer)
     return _constants(layer, requant)
 
 
+def _placed_blocks(layer: VectorLayer) -> list[tuple[tuple[int, int, int, int], int]]:
+    """Width, first channel, channels stored and first code of blocks, and how many are equal."""
+    at, placed = 0, []
+    for width, first, count, repeat in depthwise_blocks(layer):
+        placed.append(((width, first, count, at), repeat))
+        at += _block_codes(layer, width) * repeat
+    return placed
+
+
 def _blocks(layer: VectorLayer) -> int:
-    return block_count(layer.integer.layer.bounds.Q, _pixels(layer))
+    return block_count(layer.integer.layer.bounds.Q, depthwise_pixels(layer))
 
 
 def _block_codes(layer: VectorLayer, width: int) -> int:
@@ -119,7 +138,9 @@ def _print_preparation(layer: VectorLayer, requant: VectorRequant) -> None:
         layer.scratch.add("margin", "uint8_t", size)
         writer.line(f"memset(margin, {integer.inputs[0].zero_point}, {size});")
     if is_raw:
-        layer.scratch.add("sums", "int32_t", _pixels(layer) * layer.family.depthwise_bytes[0])
+        layer.scratch.add(
+            "sums", "int32_t", depthwise_pixels(layer) * layer.family.depthwise_bytes[0]
+        )
         if integer.output.bits < 8:
             size = layer.result.pixels * row_bytes(channels, integer.output.bits)
             writer.line(f"memset(output, 0, {size});")
@@ -129,11 +150,11 @@ def _print_preparation(layer: VectorLayer, requant: VectorRequant) -> None:
         return
     factor = 2 if is_wide else 1
     codes = sum(
-        _block_codes(layer, width) * repeat for width, _, _, repeat in _channel_blocks(layer)
+        _block_codes(layer, width) * repeat for width, _, _, repeat in depthwise_blocks(layer)
     )
     layer.scratch.add("w", "int8_t", codes * factor)
     at = 0
-    for width, _, _, repeat in _channel_blocks(layer):
+    for width, _, _, repeat in depthwise_blocks(layer):
         size = _block_codes(layer, width)
         with writer.loop("n", repeat):
             place = f"({at} + n*{size})"
@@ -166,7 +187,7 @@ def _print_block(
 ) -> None:
     """One call of the micro-kernel, or two: blocks at the edge check their columns."""
     integer, writer, spec = layer.integer, layer.writer, layer.integer.layer
-    pixels = _pixels(layer)
+    pixels = depthwise_pixels(layer)
     _, columns = image_size(layer.source())
     reach = (pixels - 1) * spec.strides[1] + (spec.bounds.S - 1) * spec.dilations[1] + 1
     writer.line(f"const int q = {block_start('m', spec.bounds.Q, pixels)};")
@@ -209,7 +230,7 @@ def _print_call(
     codes = _block_codes(layer, width)
     is_wide = _is_wide(layer, requant)
     layer.writer.lines(
-        f"qmc_depthwise_{width}({_pixels(layer)}, {spec.bounds.R}, {spec.bounds.S}, "
+        f"qmc_depthwise_{width}({depthwise_pixels(layer)}, {spec.bounds.R}, {spec.bounds.S}, "
         f"{spec.strides[1]}, {spec.dilations[1]}, {int(checked)},\n"
         f"    row, {first} + n*{width}, left, {columns}, {'margin' if checked else 'row[0]'}, "
         f"{channels}, w + ({at} + n*{codes}){'*2' if is_wide else ''},\n"
@@ -225,7 +246,7 @@ def _constants(layer: VectorLayer, requant: VectorRequant) -> tuple[Constant, ..
     assert bits is not None
     panels: list[NDArray[np.integer]] = []
     places: list[NDArray[np.int64]] = []
-    for width, first, count, repeat in _channel_blocks(layer):
+    for width, first, count, repeat in depthwise_blocks(layer):
         is_natural = layer.family.panels == "rows"
         order = np.arange(width) if is_natural else depthwise_order(width // 4)
         for index in range(repeat):

@@ -55,7 +55,9 @@ def gathered(geometry: Geometry) -> Geometry:
     return replace(together, pixel_step=4 * together.quads)
 
 
-def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: int) -> Geometry:
+def plan_geometry(
+    integer: IntegerLayer, height: int, width: int, strip_bytes: int, is_chosen: bool = False
+) -> Geometry:
     """Geometry of a CONV or DENSE layer.
 
     Args:
@@ -63,13 +65,14 @@ def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: i
         height: of the input.
         width: of the input.
         strip_bytes: wanted size of a strip.
+        is_chosen: whether that size stands however many weights there are.
     """
     layer, bounds = integer.layer, integer.layer.bounds
     channels = bounds.G * bounds.C
     is_padded = any(layer.pads)
     row = (width + layer.pads[1] + layer.pads[3]) * channels
     merged = bounds.G == 1 and layer.dilations[1] == 1
-    strip_rows = _strip_rows(integer, row, strip_bytes) if is_padded else 0
+    strip_rows = _strip_rows(integer, row, strip_bytes, is_chosen) if is_padded else 0
     strip_height = (strip_rows - 1) * layer.strides[0] + (bounds.R - 1) * layer.dilations[0] + 1
     is_line = not is_padded and bounds.R * bounds.S == 1 and layer.strides == (1, 1)
     return Geometry(
@@ -87,11 +90,11 @@ def plan_geometry(integer: IntegerLayer, height: int, width: int, strip_bytes: i
     )
 
 
-def _strip_rows(integer: IntegerLayer, row: int, strip_bytes: int) -> int:
+def _strip_rows(integer: IntegerLayer, row: int, strip_bytes: int, is_chosen: bool) -> int:
     """Output rows of a strip: as many as fit, evenly."""
     layer, bounds = integer.layer, integer.layer.bounds
     assert integer.weights is not None
-    if integer.weights.size > _MANY_WEIGHTS:
+    if integer.weights.size > _MANY_WEIGHTS and not is_chosen:
         return bounds.P
     reach = (bounds.R - 1) * layer.dilations[0] + 1
     most = max(1, (strip_bytes // row - reach) // layer.strides[0] + 1)

@@ -18,6 +18,7 @@ from qmc.codegen.vector.channelwise import (
     print_pool,
 )
 from qmc.codegen.vector.depthwise import fits_depthwise, print_depthwise
+from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
 from qmc.codegen.vector.matrix import print_matrix
 from qmc.codegen.vector.sources import VectorLayer
 from qmc.codegen.writer import Writer
@@ -25,6 +26,9 @@ from qmc.integer import IntegerNetwork
 from qmc.layer import Op
 from qmc.targets import KernelFamily
 
+#: Line that lets blocks have up to MOST_PIXELS pixels; others compile faster without it.
+MORE_PIXELS = "#define QMC_MORE_PIXELS"
+_FEW_PIXELS = 12
 #: Groups of fewer channels than this are left to the loops of the mapping.
 _LEAST_GROUP = 4
 
@@ -32,9 +36,20 @@ Printer = Callable[[VectorLayer], tuple[Constant, ...]]
 
 
 def make_vector_kernel(
-    network: IntegerNetwork, index: int, prefix: str, family: KernelFamily
+    network: IntegerNetwork,
+    index: int,
+    prefix: str,
+    family: KernelFamily,
+    knobs: Knobs = NO_KNOBS,
 ) -> Kernel | None:
     """Print the function of layer ``index``; None where the unit has no form for it.
+
+    Args:
+        network: the whole network.
+        index: of the layer.
+        prefix: of the function's name.
+        family: the vector unit.
+        knobs: how the kernel is built.
 
     Raises:
         CodegenError: the layer has no C form at all.
@@ -44,13 +59,15 @@ def make_vector_kernel(
     sources = tuple(network.tensors[name] for name in spec.inputs)
     check_layer(integer, sources)
     name = f"{prefix}_{layer_identifier(index, spec.name)}"
-    layer = VectorLayer(network, integer, family, name, Writer())
+    layer = VectorLayer(network, integer, family, name, Writer(), knobs=knobs)
     printer = choose_printer(layer)
     if printer is None:
         return None
     constants = printer(layer)
     signature = print_signature(name, spec.op, len(sources), layer.scratch.size_bytes > 0)
     head = Writer()
+    if knobs.pixels > _FEW_PIXELS:
+        head.line(MORE_PIXELS)
     head.lines(f'#include "{family.header}"\n\n')
     print_description(head, integer, sources, layer.result, None)
     head.line(f"QMC_TARGET {signature}")

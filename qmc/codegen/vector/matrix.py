@@ -30,6 +30,7 @@ from qmc.codegen.vector.blocks import (
     channel_blocks,
 )
 from qmc.codegen.vector.geometry import Geometry, gathered, plan_geometry
+from qmc.codegen.vector.knobs import Outside, Unpack
 from qmc.codegen.vector.order import block_order
 from qmc.codegen.vector.panels import constants_at, print_unpack, requant_constants
 from qmc.codegen.vector.requant import ROUNDINGS, Form, VectorRequant, vector_requant
@@ -89,10 +90,13 @@ class MatrixPlan:
 
 def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     """Choose blocks and loop order of a CONV or DENSE layer."""
-    integer, family = layer.integer, layer.family
+    integer, family, knobs = layer.integer, layer.family, layer.knobs
     bounds = integer.layer.bounds
+    strip = knobs.strip_bytes
     geometry = replace(
-        plan_geometry(integer, *image_size(layer.source()), family.strip_bytes),
+        plan_geometry(
+            integer, *image_size(layer.source()), strip or family.strip_bytes, bool(strip)
+        ),
         run_bytes=family.run_bytes,
     )
     requant = vector_requant(integer, family)
@@ -104,21 +108,34 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     most = len(family.pixels)
     if is_wide and 2 * run * most > _WIDE_PANEL:
         most = min(2, most)
+    most = min(knobs.vectors, len(family.pixels)) if knobs.vectors else most
     blocks = channel_blocks(bounds.K, family.lanes, most)
     codes = tuple(run * block.vectors for block in blocks)
     group = sum(size * block.repeat for size, block in zip(codes, blocks, strict=True))
     is_small = group * bounds.G * (2 if is_wide else 1) <= family.panel_bytes
     is_ready = integer.weight_bits == 8 and not is_wide
+    pixels_outside = is_small if knobs.outside is Outside.DEFAULT else _pixels_outside(layer)
+    pixels_outside = pixels_outside and pixels > 1
     return MatrixPlan(
         geometry,
         blocks,
         codes,
         requant,
-        pixels_outside=is_small and pixels > 1,
-        unpack="" if is_ready else "all" if is_small else "each",
+        pixels_outside=pixels_outside,
+        unpack="" if is_ready else "all" if pixels_outside else _unpack(layer, is_small),
         is_wide=is_wide,
         runs=runs,
     )
+
+
+def _pixels_outside(layer: VectorLayer) -> bool:
+    return layer.knobs.outside is Outside.PIXELS
+
+
+def _unpack(layer: VectorLayer, is_small: bool) -> str:
+    """When the panels are unpacked, where blocks of channels lie outside."""
+    default = Unpack.ALL if is_small else Unpack.EACH
+    return (default if layer.knobs.unpack is Unpack.DEFAULT else layer.knobs.unpack).value
 
 
 def print_matrix(layer: VectorLayer) -> tuple[Constant, ...]:
@@ -154,13 +171,13 @@ def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
     groups = integer.layer.bounds.G
     wide = layer.family.vector_bytes if plan.is_wide else 0
     if plan.requant.form is Form.RAW:
-        block = max(block.vectors * _mr(layer, plan, block) for block in plan.blocks)
+        block = max(block.vectors * block_pixels(layer, plan, block) for block in plan.blocks)
         layer.scratch.add("sums", "int32_t", block * layer.family.lanes)
         size = layer.result.pixels * row_bytes(layer.result.channels, integer.output.bits)
         if integer.output.bits < 8:
             writer.line(f"memset(output, 0, {size});")
     if plan.gathers:
-        most = max(_mr(layer, plan, block) for block in plan.blocks)
+        most = max(block_pixels(layer, plan, block) for block in plan.blocks)
         layer.scratch.add("runs", "uint8_t", most * plan.runs.pixel_step)
     if not plan.unpack:
         writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
@@ -208,7 +225,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
     writer, groups = layer.writer, layer.integer.layer.bounds.G
     wide = layer.family.vector_bytes if plan.is_wide else 0
     if plan.pixels_outside:
-        size = min(_mr(layer, plan, block) for block in plan.blocks)
+        size = min(block_pixels(layer, plan, block) for block in plan.blocks)
         with ExitStack() as stack:
             _open_pixels(stack, layer, plan, size)
             _print_gather(layer, plan, size)
@@ -217,7 +234,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
                     _print_block(layer, plan, entry, size, target)
         return
     for entry, block in enumerate(plan.blocks):
-        size = _mr(layer, plan, block)
+        size = block_pixels(layer, plan, block)
         with writer.loop("n", block.repeat), ExitStack() as stack:
             if plan.unpack == "each":
                 place = f"({_panel(plan, entry, groups)})"
@@ -227,8 +244,11 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
             _print_block(layer, plan, entry, size, target)
 
 
-def _mr(layer: VectorLayer, plan: MatrixPlan, block: ChannelBlocks) -> int:
+def block_pixels(layer: VectorLayer, plan: MatrixPlan, block: ChannelBlocks) -> int:
     """Pixels of a block."""
+    chosen, widest = layer.knobs.pixels, max(b.vectors for b in plan.blocks)
+    if chosen and block.vectors == widest:
+        return min(chosen, plan.geometry.pixels)
     return block_size(plan.geometry.pixels, layer.family.pixels[block.vectors - 1])
 
 
@@ -301,7 +321,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
         f"    {place}, {runs.pixel_step}, {weights},\n"
         f"    {constants_at(layer, plan.requant, first)},\n"
         f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
-        f"{plan.requant.flags(plan.is_wide)}, {layer.clip});"
+        f"{plan.requant.flags(plan.is_wide)}{_ahead(layer, plan)}, {layer.clip});"
     )
     if is_raw:
         assert integer.requant is not None
@@ -310,6 +330,12 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
             f"{block.count},\n    {name}_multiplier, {name}_offset, {name}_shift, "
             f"{ROUNDINGS[integer.requant.rounding]}, {layer.clip}, {integer.output.bits}, 0);"
         )
+
+
+def _ahead(layer: VectorLayer, plan: MatrixPlan) -> str:
+    """The flag by which weights are fetched ahead; those in scratch memory are there already."""
+    kib = layer.knobs.prefetch_kib
+    return f" | QMC_AHEAD({kib})" if kib and not plan.unpack else ""
 
 
 def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qmc.codegen.scratch import Scratch
+from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
 from qmc.codegen.writer import Writer
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.network import Tensor
@@ -27,6 +28,7 @@ class VectorLayer:
         writer: takes the body.
         scratch: memory of the kernel.
         over_read: bytes read beyond inputs that lie in the arena.
+        knobs: how the kernel is built.
     """
 
     network: IntegerNetwork
@@ -36,6 +38,7 @@ class VectorLayer:
     writer: Writer
     scratch: Scratch = field(default_factory=lambda: Scratch(alignment=64))
     over_read: int = 0
+    knobs: Knobs = NO_KNOBS
 
     def source(self, index: int = 0) -> Tensor:
         """An input tensor."""

@@ -1,0 +1,1 @@
+"""Measured choices: what is best on a machine is found by running it there."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -293,3 +295,19 @@ def test_depthwise_layer_reads_each_channel_once() -> None:
     assert main[I].reads == 4 * 7 * 4
     assert main[W].reads == 4 * 3 * 2
     assert main[O].updates == 4 * 5 * 3
+
+
+def test_page_shows_the_counts_and_energies_of_the_model() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "cost-model.md").read_text("utf-8")
+    cost = evaluate()
+    for name in ("main", "buffer", "register"):
+        (row,) = re.findall(rf"^\| {name}(?:, each)? \|(.*)\|$", page, re.MULTILINE)
+        *counts, energy = (cell.strip() for cell in row.split("|"))
+        shown = [tuple(map(int, cell.split("/"))) for cell in counts if cell]
+        entries = [
+            cost.accesses[name][operand] for operand in (W, I, O) if operand in cost.accesses[name]
+        ]
+        assert shown == [words(entry)[:3] for entry in entries]
+        assert float(energy.split("=")[1]) == pytest.approx(cost.energy_by_memory_pj[name])
+    assert f"Energy {cost.energy_pj:.0f} pJ" in page
+    assert f"**{cost.cycles} cycles, bound by {cost.bound}**" in page

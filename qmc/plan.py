@@ -121,7 +121,7 @@ def load_report(build: Path) -> dict[str, Any]:
     """
     try:
         report = json.loads(_read(build, "report.json"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{build / 'report.json'}: not JSON: {error}") from error
     if not isinstance(report, dict) or not {"network", "layers", "target"} <= report.keys():
         raise DataError(f"{build / 'report.json'}: not a report of qmc")

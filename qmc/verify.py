@@ -107,7 +107,7 @@ def load_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="ascii"))
         complete = {"cases", "input", "layers"} <= index.keys()
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise DataError(f"{path}: cannot read the golden vectors: {error}") from error
     if not complete:
         raise DataError(f"{path}: not an index of golden vectors")

@@ -12,6 +12,8 @@ from qmc.errors import QmcError
 
 #: Far above any scheme of ours (EfficientNet-Lite0's has 0.6 MB).
 _MAX_BYTES = 64 << 20
+#: Likewise; libyaml's time grows with the square of the depth.
+_DEEPEST = 64
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -20,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_yaml(path: Path, error: type[QmcError]) -> Any:
     """The plain data in a YAML file.
 
-    Aliases are refused: a few nested ones expand without limit.
+    Aliases are refused, a few nested ones expand without limit, and so is deep nesting.
 
     Raises:
         QmcError: of class ``error``; the file cannot be read, is too large or is not YAML.
@@ -44,11 +46,22 @@ def parse_yaml(text: str, path: Path, error: type[QmcError]) -> Any:
     if len(text) > _MAX_BYTES:
         raise error(f"{path}: larger than {_MAX_BYTES >> 20} MiB")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise error(f"{path}: YAML aliases are not allowed")
+        _check_events(text, path, error)
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as cause:
         raise error(f"{path}: not valid YAML: {cause}") from None
+
+
+def _check_events(text: str, path: Path, error: type[QmcError]) -> None:
+    """Refuse aliases and deep nesting, before anything is built of the text."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise error(f"{path}: YAML aliases are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise error(f"{path}: nested more than {_DEEPEST} deep")
 
 
 def check_data(data: Any, model: type[Model], path: Path, error: type[QmcError]) -> Model:

@@ -29,7 +29,7 @@ def load_front(folder: Path) -> Json:
         front = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     if not isinstance(front, dict) or not {"network", "target", "points"} <= front.keys():
         raise DataError(f"{path}: not a front of qmc; allowed: network, target, points")

@@ -15,6 +15,7 @@ from qmc.errors import ModelError
 from qmc.lift_clips import lift_clips
 from qmc.lift_functions import lift_functions
 from qmc.lift_integer_operators import lift_integer_operators
+from qmc.lift_match import lift_match
 from qmc.lift_qonnx import lift_qonnx
 
 
@@ -28,6 +29,7 @@ def lift_model(path: Path, model: ModelProto) -> ModelProto:
     _check_arity(path, model)
     lift_functions(path, model)
     lift_qonnx(path, model)
+    lift_match(path, model)
     lift_integer_operators(path, model)
     lift_clips(path, model)
     return model

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import number, op_name
+from qmc.passes.relax_expr import number, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -67,9 +67,9 @@ class _Rewriter(CallRewriter):
     def rewrite(self, call: Any, original: Any) -> Any | None:
         flipped = _constant_second(call)
         limits = clamp_limits(flipped)
-        if limits is None:
+        data = flipped.args[0] if limits else None
+        if limits is None or not _is_float(call, data):
             return None
-        data = flipped.args[0]
         inner = self.value(data)
         inner_limits = clamp_limits(inner)
         if inner_limits and self.is_used_once(_constant_second(original).args[0]):
@@ -78,6 +78,11 @@ class _Rewriter(CallRewriter):
             return clamp(inner.args[0], low, high)
         result = clamp(data, *limits)
         return None if op_name(result) == op_name(call) else result
+
+
+def _is_float(call: Any, data: Any) -> bool:
+    """Whether a clamp takes float32 numbers and keeps their shape."""
+    return str(call.ty.dtype) == "float32" and static_shape(call) == static_shape(data)
 
 
 def _constant_second(call: Any) -> Any:

@@ -191,6 +191,28 @@ def _may_vanish(extraction: _Extraction, variable: Any, call: Any) -> bool:
     )
 
 
+def is_layer(module: Any, value: Any) -> bool:
+    """Whether ``value`` is a call of a composite that :func:`extract_network` can read."""
+    function = _composite(module, value)
+    if function is None:
+        return False
+    context = LayerContext(
+        path="",
+        name="",
+        operator="",
+        inputs={parameter: parameter.name for parameter in function.params},
+        output="",
+        source=(),
+        weight_bits={},
+        may_vanish=True,
+    )
+    try:
+        read_layer(function, context)
+    except UnsupportedOpError:
+        return False
+    return True
+
+
 def _composite(module: Any, value: Any) -> Any | None:
     if not (isinstance(value, tvm.ir.Call) and isinstance(value.op, tvm.ir.GlobalVar)):
         return None

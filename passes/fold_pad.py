@@ -11,7 +11,7 @@ from tvm.relax.expr_functor import mutator
 
 from qmc.passes.canonicalize_clip import clamp_limits
 from qmc.passes.linear import conv2d_like
-from qmc.passes.relax_expr import number, op_name, static_shape
+from qmc.passes.relax_expr import is_channels_first, number, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -41,6 +41,8 @@ class _Rewriter(CallRewriter):
     def rewrite(self, call: Any, original: Any) -> Any | None:
         name = op_name(call)
         if name not in ("relax.nn.conv2d", "relax.nn.avg_pool2d", "relax.nn.max_pool2d"):
+            return None
+        if not is_channels_first(call):
             return None
         pad = self.value(call.args[0])
         widths = _zero_pad(pad)

@@ -82,7 +82,8 @@ def _scale_shift(call: Any) -> tuple[int, Array, Array] | None:
         return None
     position = 0 if values[0] is None else 1
     shape = static_shape(call)
-    if static_shape(call.args[position]) != shape or len(shape) not in (2, 4):
+    is_same = static_shape(call.args[position]) == shape and str(call.ty.dtype) == "float32"
+    if not is_same or len(shape) not in (2, 4):
         return None
     other = values[1 - position]
     value = None if other is None else channel_vector(other, shape)

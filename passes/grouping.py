@@ -51,7 +51,7 @@ def compose(module: Any, groups: Sequence[Group]) -> Any:
                 if variable in group_of:
                     value = _call(labels, builder, group_of[variable], values)
                 renamed[variable] = builder.emit(substitute(value, renamed), variable.name)
-            result = builder.emit_output(renamed.get(main.body.body, main.body.body))
+            result = builder.emit_output(substitute(main.body.body, renamed))
         builder.emit_func_output(result)
     return builder.get().with_attrs(dict(module.attrs or {}))
 

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import constant, number, op_name, static_shape
+from qmc.passes.relax_expr import constant, is_channels_first, number, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -80,7 +80,7 @@ class _Rewriter(CallRewriter):
 
 
 def _rank(expr: Any) -> int:
-    return len(expr.ty.shape) if isinstance(expr.ty, relax.TensorType) else 0
+    return len(static_shape(expr))
 
 
 def _data(call: Any) -> list[Any]:
@@ -89,7 +89,9 @@ def _data(call: Any) -> list[Any]:
     return [argument for argument in read if constant(argument) is None]
 
 
-def _conv(call: Any, lifted: Callable[[Any], Any]) -> Any:
+def _conv(call: Any, lifted: Callable[[Any], Any]) -> Any | None:
+    if not is_channels_first(call):
+        return None
     attrs, weights = call.attrs, call.args[1]
     outputs, channels, columns = static_shape(weights)
     return relax.op.nn.conv2d(
@@ -103,7 +105,9 @@ def _conv(call: Any, lifted: Callable[[Any], Any]) -> Any:
 
 
 def _pool(operator: Any) -> Callable[[Any, Callable[[Any], Any]], Any]:
-    def lift(call: Any, lifted: Callable[[Any], Any]) -> Any:
+    def lift(call: Any, lifted: Callable[[Any], Any]) -> Any | None:
+        if not is_channels_first(call):
+            return None
         attrs = call.attrs
         return operator(
             lifted(call.args[0]),

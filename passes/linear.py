@@ -14,6 +14,7 @@ from qmc.passes.relax_expr import (
     along_channels,
     channel_vector,
     constant,
+    is_channels_first,
     node_index,
     op_name,
     static_shape,
@@ -82,7 +83,7 @@ def match_linear(lookup: Callable[[Any], Any], expr: Any) -> Linear | None:
 
 
 def _without_bias(call: Any) -> Linear | None:
-    if op_name(call) not in (CONV, DENSE):
+    if op_name(call) not in (CONV, DENSE) or not is_channels_first(call):
         return None
     weights = constant(call.args[1])
     if weights is None or weights.ndim != (4 if op_name(call) == CONV else 2):
@@ -119,7 +120,7 @@ def conv2d_like(call: Any, data: Any, weights: Any, padding: list[int] | None = 
 def depthwise_scale(rewriter: CallRewriter, data: Any, scale: Array, shift: Array) -> Any:
     """``scale * data + shift`` per channel, as a depthwise 1x1 convolution."""
     shape = static_shape(data)
-    image = data if len(shape) == 4 else relax.op.reshape(data, (1, shape[1], 1, 1))
+    image = data if len(shape) == 4 else relax.op.reshape(data, (*shape, 1, 1))
     weights = relax.const(scale.astype(np.float32).reshape(-1, 1, 1, 1))
     conv = rewriter.emit(relax.op.nn.conv2d(image, weights, groups=shape[1]))
     result = relax.op.add(conv, along_channels(shift, 4))

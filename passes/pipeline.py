@@ -11,6 +11,7 @@ from qmc.passes.absorb_quantization import AbsorbQuantization
 from qmc.passes.canonicalize_clip import CanonicalizeClip
 from qmc.passes.canonicalize_pooling import CanonicalizePooling
 from qmc.passes.equalize_layers import EqualizeLayers
+from qmc.passes.expand_operators import ExpandOperators
 from qmc.passes.fold_batch_norm import FoldBatchNorm
 from qmc.passes.fold_constant_layout import FoldConstantLayout
 from qmc.passes.fold_pad import FoldPad
@@ -21,14 +22,20 @@ from qmc.passes.recognize_functions import RecognizeFunctions
 from qmc.passes.simplify_data_movement import SimplifyDataMovement
 
 
-def front_passes(equalize: bool = False) -> list[Any]:
-    """The passes from an imported module to one composite per layer."""
-    passes: list[Any] = [
+def front_passes(equalize: bool = False, keep_input: bool = False) -> list[Any]:
+    """The passes from an imported module to one composite per layer.
+
+    Args:
+        equalize: equalize channels across layers.
+        keep_input: leave the layout of the input as it is.
+    """
+    passes: list[Any] = [] if keep_input else [AbsorbInputLayout()]
+    passes += [
         # Phase 1: what is not float NCHW arithmetic goes into tables.
-        AbsorbInputLayout(),
         AbsorbQuantization(),
         LiftOneDimensional(),
         # Phase 2: one spelling for each operation.
+        ExpandOperators(),
         FoldConstantLayout(),
         SimplifyDataMovement(),
         CanonicalizeClip(),

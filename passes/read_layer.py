@@ -19,6 +19,7 @@ from qmc.passes.relax_expr import (
     channel_vector,
     constant,
     inputs,
+    is_channels_first,
     op_name,
     static_shape,
 )
@@ -98,6 +99,11 @@ def _quad(values: Any) -> tuple[int, int, int, int]:
     return int(values[0]), int(values[1]), int(values[2]), int(values[3])
 
 
+def _check_layout(call: Any, context: LayerContext) -> None:
+    if not is_channels_first(call):
+        raise context.unsupported("a layout of its own; allowed: NCHW, weights OIHW")
+
+
 def _bias(calls: list[Any], channels: int) -> FloatArray:
     for call in calls:
         if op_name(call) == "relax.add":
@@ -120,6 +126,7 @@ def _parameters(
 def _conv(function: Any, calls: list[Any], context: LayerContext) -> Result:
     call = next(c for c in calls if op_name(c) == "relax.nn.conv2d")
     attrs = call.attrs
+    _check_layout(call, context)
     weights, given = read_weights(call.args[1], bindings(function), context)
     _, _, height, width = static_shape(call)
     groups = int(attrs.groups)
@@ -176,7 +183,7 @@ def _mul(function: Any, calls: list[Any], context: LayerContext) -> Result:
 
 def _concat(function: Any, calls: list[Any], context: LayerContext) -> Result:
     shape = static_shape(calls[0])
-    if int(calls[0].attrs.axis) % len(shape) != 1:
+    if calls[0].attrs.axis is None or int(calls[0].attrs.axis) % len(shape) != 1:
         raise context.unsupported(f"axis {calls[0].attrs.axis}; allowed: 1 (channels)")
     return context.layer(Op.CONCAT, _pointwise(shape), inputs(calls[0])), None
 
@@ -184,6 +191,7 @@ def _concat(function: Any, calls: list[Any], context: LayerContext) -> Result:
 def _pool(op: Op) -> Callable[[Any, list[Any], LayerContext], Result]:
     def read(function: Any, calls: list[Any], context: LayerContext) -> Result:
         call, attrs = calls[0], calls[0].attrs
+        _check_layout(call, context)
         _, channels, height, width = static_shape(call)
         rows, columns = _pair(attrs.pool_size)
         strides, dilations = _pair(attrs.strides), _pair(attrs.dilation)

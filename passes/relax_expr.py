@@ -30,8 +30,25 @@ def constant(expr: Any) -> Array | None:
 
 
 def static_shape(expr: Any) -> tuple[int, ...]:
-    """Shape of a tensor; the importer leaves no symbolic ones."""
-    return tuple(int(extent) for extent in expr.ty.shape)
+    """Shape of a tensor; empty where it is not known at compile time."""
+    shape = expr.ty.shape if isinstance(expr.ty, relax.TensorType) else None
+    extents = list(shape.ty.values or () if isinstance(shape, tvm.ir.Var) else shape or ())
+    is_static = all(isinstance(extent, int | tvm.tirx.IntImm) for extent in extents)
+    return tuple(int(extent) for extent in extents) if is_static else ()
+
+
+def is_activation(expr: Any) -> bool:
+    """Whether ``expr`` is a float32 tensor as networks have them: batch 1, 2 to 4 dimensions."""
+    if not isinstance(expr.ty, relax.TensorType) or str(expr.ty.dtype) != "float32":
+        return False
+    shape = static_shape(expr)
+    return 2 <= len(shape) <= 4 and shape[0] == 1
+
+
+def is_channels_first(call: Any) -> bool:
+    """Whether a convolution or pool has the layout of ONNX."""
+    layouts = [getattr(call.attrs, name, "") for name in ("data_layout", "layout", "kernel_layout")]
+    return {str(layout) for layout in layouts} <= {"", "NCHW", "NCW", "OIHW", "OIW"}
 
 
 def number(expr: Any) -> float | None:
@@ -46,6 +63,8 @@ def number(expr: Any) -> float | None:
 
 def channel_vector(value: Array, shape: tuple[int, ...]) -> Array | None:
     """A constant that varies along the channels of ``shape`` only, as (channels,); else None."""
+    if len(shape) < 2:
+        return None
     channels = shape[1]
     padded = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
     if padded.ndim != len(shape) or padded.size not in (1, padded.shape[1]):

@@ -56,9 +56,9 @@ class _Rewriter(CallRewriter):
         while _moves(value := self.value(base)):
             chain.append(value)
             base = value.args[0]
-        if not chain:
-            return None
         source, target = static_shape(base), static_shape(call)
+        if not chain or not source or not all(static_shape(step) for step in chain):
+            return None
         order = np.arange(math.prod(source), dtype=np.int32).reshape(source)
         for step in reversed(chain):
             order = apply(step, order)

@@ -7,12 +7,31 @@ from __future__ import annotations
 
 import tvm_ffi
 
-from qmc.errors import QmcError, QuantizationError, SchemeError, UnsupportedOpError
+from qmc.errors import (
+    CodegenError,
+    DataError,
+    NoMappingError,
+    QmcError,
+    QuantizationError,
+    SchemeError,
+    TargetError,
+    UnsupportedOpError,
+)
+
+_CLASSES = (
+    CodegenError,
+    DataError,
+    NoMappingError,
+    QuantizationError,
+    SchemeError,
+    TargetError,
+    UnsupportedOpError,
+)
 
 
 def register_user_errors() -> None:
     """Teach TVM the classes that passes raise; doing so again changes nothing."""
-    for error_class in (QuantizationError, SchemeError, UnsupportedOpError):
+    for error_class in _CLASSES:
         name = error_class.__name__
         tvm_ffi.register_error(name, error_class)
         tvm_ffi.register_error(name, _restored(error_class))

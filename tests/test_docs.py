@@ -11,7 +11,7 @@ from qmc.cli_page import cli_page, commands, tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
-FOLDERS = ("qmc", "qmc/codegen", "qmc/codegen/vector", "qmc/html")
+FOLDERS = ("qmc", "qmc/codegen", "qmc/codegen/vector", "qmc/html", "qmc/tvm")
 CODE = (*FOLDERS, "passes", "targets", "cost_models")
 
 

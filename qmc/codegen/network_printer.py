@@ -109,7 +109,7 @@ def print_network(
 
 def _place(network: IntegerNetwork, memory: MemoryPlan, tensor: str) -> str:
     if tensor == network.input:
-        return "input"
+        return "(const uint8_t *)input"
     if tensor == network.output:
-        return "output"
+        return "(uint8_t *)output"
     return f"memory + {memory.offsets[tensor]}"

@@ -9,7 +9,17 @@ _FOLDER = Path(__file__).parent
 
 def print_main(name: str) -> str:
     """``main.c``: runs the network on files and measures it."""
-    text = (_FOLDER / "main.c.in").read_text(encoding="ascii")
+    return fill_template("main.c.in", name)
+
+
+def fill_template(file: str, name: str) -> str:
+    """A template of this folder for network ``name``.
+
+    ``@quantize@`` stands for the functions that turn float inputs into packed codes.
+    """
+    text = (_FOLDER / file).read_text(encoding="ascii")
+    quantize = (_FOLDER / "quantize.c.in").read_text(encoding="ascii")
+    text = text.replace("@quantize@\n", quantize)
     return text.replace("@name@", name).replace("@NAME@", name.upper())
 
 

@@ -1,39 +1,84 @@
-"""Pass: operators of Relax that ONNX spells with two become these two."""
+"""Pass: what only TVM's importers write becomes operators that ONNX has."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tvm
+import tvm_ffi
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import op_name
+from qmc.passes.relax_expr import constant, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
 @tvm.transform.module_pass(opt_level=0, name="ExpandOperators")
 @dataclass(frozen=True)
 class ExpandOperators:
-    """Write operators that only Relax has as operators that are layers.
+    """Write operators that only Relax has, and inlined loops, as operators that are layers.
 
     ::
 
-        y = silu(x)  ->  s = sigmoid(x); y = x * s
+        y = silu(x)                            ->  s = sigmoid(x); y = x * s
+        y = call_tir(maximum, (x, number))     ->  y = maximum(x, number)       minimum likewise
+        isnan(number), where(number, a, b)     ->  a number
 
-    Ensures: no ``nn.silu`` is left. Does not fire when: there is none.
+    The last two are what TVM's own ONNX importer makes of Clip. Loops are judged by comparing them
+    with those that TVM writes for the operator.
+    Does not fire when: a number is not constant, or the loop is another.
     """
 
     def transform_module(self, module: Any, context: Any) -> Any:
         """Apply the pass; called by TVM."""
-        return rewrite_main(module, _Rewriter)
+        return rewrite_main(module, lambda function: _Rewriter(function, module))
 
 
 @mutator
 class _Rewriter(CallRewriter):
+    def __init__(self, function: Any, module: Any) -> None:
+        super().__init__(function)
+        self._module = module
+
     def rewrite(self, call: Any, original: Any) -> Any | None:
-        if op_name(call) != "relax.nn.silu":
+        match op_name(call):
+            case "relax.nn.silu":
+                gate = self.emit(relax.op.sigmoid(call.args[0]))
+                return relax.op.multiply(call.args[0], gate)
+            case "relax.isnan" | "relax.where":
+                return _folded(call)
+            case "relax.call_tir":
+                return self._clamp(call)
+        return None
+
+    def _clamp(self, call: Any) -> Any | None:
+        """``maximum`` or ``minimum`` of a tensor and a number, where ``call`` computes that."""
+        operands = list(call.args[1].fields) if isinstance(call.args[1], relax.Tuple) else []
+        limit = self.value(operands[1]) if len(operands) == 2 else None
+        if limit is None or constant(limit) is None or static_shape(limit) != ():
             return None
-        gate = self.emit(relax.op.sigmoid(call.args[0]))
-        return relax.op.multiply(call.args[0], gate)
+        data, loops = operands[0], self._module[call.args[0]]
+        for name, operator in (("maximum", relax.op.maximum), ("minimum", relax.op.minimum)):
+            if tvm_ffi.structural_equal(loops, _loops(name, data, limit), map_free_vars=True):
+                return operator(data, limit)
+        return None
+
+
+def _folded(call: Any) -> Any | None:
+    """The number that ``isnan`` or ``where`` makes of numbers."""
+    values = [constant(argument) for argument in call.args]
+    if any(value is None or value.ndim for value in values):
+        return None
+    functions: dict[str, Any] = {"relax.isnan": np.isnan, "relax.where": np.where}
+    return relax.const(functions[op_name(call)](*values), str(call.ty.dtype))
+
+
+def _loops(name: str, *operands: Any) -> Any:
+    """The function that TVM writes for an operator."""
+    builder = relax.BlockBuilder()
+    variables = [relax.Var(f"x{i}", operand.ty) for i, operand in enumerate(operands)]
+    with builder.function("main", variables):
+        builder.emit_func_output(builder.emit_te(getattr(tvm.topi, name), *variables))
+    return builder.get()[name]

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 from tvm.relax.frontend import nn
+from tvm.relax.frontend.onnx import from_onnx
 
 import qmc
+from qmc.arithmetic import QuantParams
 from qmc.codegen.build import compile_folder, run_program
 from qmc.data import Use, load_dataset
 from qmc.errors import DataError, ModelError, SchemeError, TargetError
@@ -183,6 +185,39 @@ def test_relax_module_that_never_was_onnx_runs_in_kernels() -> None:
         relax.transform.BindParams("forward", weights)(module), data[:1], function="forward"
     )
     assert np.abs(found - in_float).max() < 0.05 * np.abs(in_float).max()
+
+
+def test_clips_of_the_importer_of_tvm_are_part_of_their_layers() -> None:
+    g = OnnxGraph((1, 3, 7, 6))
+    six = [g.const(np.float32(limit)) for limit in (0, 6)]
+    clipped = g.node("Clip", g.node("Conv", "x", g.random(4, 3, 3, 2), g.random(4)), *six)
+    out = g.node("Conv", clipped, g.random(2, 4, 1, 1))
+    module, data = from_onnx(g.model(out)), noise(8, 3, 7, 6)
+    annotated = qmc.partition_for_qmc(module, "eyeriss", calibration=data, codegen=False)
+    (network,) = integer_networks(annotated)
+    assert [integer.layer.clamp for integer in network.layers] == [(0.0, 6.0), None]
+    partitioned = qmc.partition_for_qmc(module, "eyeriss", calibration=data)
+    assert [v.name_hint for v in partitioned.functions] == ["main"]
+    np.testing.assert_array_equal(run(partitioned, data[:1]), reference(network, data[:1]))
+
+
+def test_quantized_model_needs_no_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    g = OnnxGraph((1, 3, 7, 6))
+
+    def pair(value: str, scale: float, zero: int) -> str:
+        constants = [g.const(np.float32(scale)), g.const(np.uint8(zero))]
+        return g.node("DequantizeLinear", g.node("QuantizeLinear", value, *constants), *constants)
+
+    x = pair("x", 0.03, 120)
+    y = pair(g.node("Conv", x, g.random(4, 3, 3, 2)), 0.02, 131)
+    module, data = qmc.from_onnx(g.save(y, tmp_path)), noise(1, 3, 7, 6)
+    annotated = qmc.partition_for_qmc(module, "eyeriss", codegen=False)
+    (network,) = integer_networks(annotated)
+    assert network.quantization[network.input] == QuantParams(8, float(np.float32(0.03)), 120)
+    assert network.quantization[network.output] == QuantParams(8, float(np.float32(0.02)), 131)
+    found = run(relax.transform.RunCodegen()(annotated), data)
+    np.testing.assert_array_equal(found, reference(network, data))
+    assert not caplog.text
 
 
 def test_several_inputs_and_outputs_keep_their_places() -> None:

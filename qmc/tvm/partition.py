@@ -102,11 +102,15 @@ def qmc_pipeline(
 @tvm.transform.module_pass(opt_level=0, name="RunQmcCodegen")
 @dataclass(frozen=True)
 class RunQmcCodegen:
-    """TVM's ``RunCodegen``, without the copies of the weights that it would link again."""
+    """TVM's ``RunCodegen``, without what it leaves behind.
+
+    That are copies of the weights, which would be linked again, and functions that nobody calls.
+    """
 
     def transform_module(self, module: Any, context: Any) -> Any:
         """Apply the pass; called by TVM."""
-        return relax.transform.RunCodegen()(module).without_attr("const_name_to_constant")
+        module = relax.transform.RunCodegen()(module).without_attr("const_name_to_constant")
+        return relax.transform.DeadCodeElimination([entry_function(module)])(module)
 
 
 @tvm.transform.module_pass(opt_level=0, name="qmc")

@@ -47,7 +47,7 @@ class _Rewriter(CallRewriter):
         if pool is None or call.attrs.axis is None:
             return None
         shape = static_shape(call.args[0])
-        axes = sorted(int(axis) % len(shape) for axis in call.attrs.axis)
+        axes = sorted(int(axis) % 4 for axis in call.attrs.axis)
         if len(shape) != 4 or not axes or not set(axes) <= {2, 3}:
             return None
         window = [shape[axis] if axis in axes else 1 for axis in (2, 3)]

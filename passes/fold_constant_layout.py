@@ -43,7 +43,7 @@ class _Rewriter(CallRewriter):
             return None
         source = self.value(call.args[0])
         if (value := constant(source)) is not None:
-            return relax.const(_moved(call, value))
+            return relax.const(_moved(call, value), str(value.dtype))
         if op_name(source) == "relax.dequantize":
             return self._moved_weights(call, source)
         return None

@@ -68,7 +68,8 @@ class _Rewriter(CallRewriter):
             if value.size == 1:
                 return expr
             shape = (1,) * (3 - value.ndim) + value.shape
-            return relax.const(value.reshape(shape[0], shape[1], 1, shape[2]))
+            image = value.reshape(shape[0], shape[1], 1, shape[2])
+            return relax.const(image, str(value.dtype))
         shape = static_shape(expr)
         if len(shape) != 3:
             return expr

@@ -72,7 +72,8 @@ class CallRewriter(PyExprMutator):  # type: ignore[misc]
         ]
         if all(new.same_as(old) for new, old in zip(arguments, call.args, strict=True)):
             return call
-        return self.builder_.normalize(tvm.ir.Call(call.op, arguments, call.attrs))
+        self.changed = True
+        return self.builder_.normalize(tvm.ir.Call(call.op, arguments, call.attrs, call.ty_args))
 
     def value(self, expr: Any) -> Any:
         """What a variable is bound to; other expressions, and parameters, as they are."""

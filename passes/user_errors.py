@@ -10,6 +10,7 @@ import tvm_ffi
 from qmc.errors import (
     CodegenError,
     DataError,
+    ModelError,
     NoMappingError,
     QmcError,
     QuantizationError,
@@ -21,6 +22,7 @@ from qmc.errors import (
 _CLASSES = (
     CodegenError,
     DataError,
+    ModelError,
     NoMappingError,
     QuantizationError,
     SchemeError,

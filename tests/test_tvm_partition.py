@@ -122,7 +122,7 @@ def sine_in_the_middle() -> Any:
             wave = builder.emit(relax.op.sin(first), "wave")
             second = builder.emit(relax.op.add(conv(wave, 4, 4, "second"), first), "sum")
             third = conv(second, 2, 4, "third")
-            result = builder.emit_output(relax.op.nn.relu(third))
+            result = builder.emit_output(relax.op.nn.relu(third), "last")
         builder.emit_func_output(result)
     return builder.get()
 
@@ -289,7 +289,7 @@ def test_module_without_data_is_calibrated_on_noise_and_says_so(
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"calibration": noise(4, 3, 5, 6)}, DataError, r"takes float n x 3 x 6 x 5"),
+        ({"calibration": noise(4, 3, 5, 6)}, DataError, r"takes float32 n x 3 x 6 x 5"),
         ({"calibration": [noise(4, 3, 6, 5)] * 2}, DataError, "found 2 arrays; 'main' has 1"),
         ({"calibration": np.full((1, 3, 6, 5), np.nan, "f4")}, DataError, "not finite"),
         ({"target": "nowhere"}, TargetError, "nowhere"),

@@ -12,13 +12,13 @@ from tvm import relax
 
 from qmc.passes.grouping import substitute
 from qmc.passes.region_module import is_region, region_module
-from qmc.passes.relax_expr import bindings
+from qmc.passes.relax_expr import bindings, static_shape
 
 FloatArray = NDArray[np.float32]
 
 
 def region_inputs(
-    module: Any, variables: Sequence[Any], given: Sequence[FloatArray]
+    module: Any, variables: Sequence[Any], given: Sequence[NDArray[Any]]
 ) -> dict[Any, FloatArray]:
     """Input values of regions.
 
@@ -43,13 +43,15 @@ def region_inputs(
     return {variable: known[entry] for variable, entry in entries.items()}
 
 
-def _run(module: Any, given: Sequence[FloatArray]) -> list[FloatArray]:
+def _run(module: Any, given: Sequence[NDArray[Any]]) -> list[FloatArray]:
     """Every output of ``main`` for all inputs, one after the other."""
+    shapes = [static_shape(parameter) for parameter in module["main"].params]
     lowered = relax.get_pipeline("zero")(module)
     machine = relax.VirtualMachine(relax.build(lowered, "llvm"), tvm.cpu())
     rows = []
     for values in zip(*given, strict=True):
-        results = machine["main"](*(tvm.runtime.tensor(value[None]) for value in values))
+        shaped = (value.reshape(shape) for value, shape in zip(values, shapes, strict=True))
+        results = machine["main"](*(tvm.runtime.tensor(value) for value in shaped))
         rows.append([result.numpy() for result in results])
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 

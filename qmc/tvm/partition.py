@@ -130,6 +130,7 @@ class _Pipeline:
         """Apply the passes; called by TVM."""
         register_user_errors()
         name = entry_function(module)
+        _check_form(module[name], name)
         result = run_pipeline(_renamed(module, name, "main"), self.passes, self.dump_ir)
         return _renamed(result, "main", name)
 
@@ -154,6 +155,27 @@ def entry_function(module: Any) -> str:
         found = ", ".join(names) or "none"
         raise ModelError("module", f"found functions {found}; allowed: main, or one only")
     return names[0]
+
+
+def _check_form(function: Any, name: str) -> None:
+    """Refuse what passes on calls, tuples and constants would get wrong.
+
+    Raises:
+        ModelError: the function has side effects, branches or casts of unknown shapes.
+    """
+    allowed = "allowed: a pure function of calls"
+    if not function.is_pure:
+        raise ModelError("module", f"function {name} has side effects; {allowed}")
+    for block in getattr(function.body, "blocks", ()):
+        for binding in block.bindings:
+            is_branch = isinstance(binding, relax.VarBinding) and isinstance(
+                binding.value, relax.If | relax.Function | relax.SeqExpr
+            )
+            if is_branch or isinstance(binding, relax.MatchCast):
+                kind = type(binding.value if is_branch else binding).__name__
+                raise ModelError(
+                    "module", f"function {name}: {binding.var.name}: {kind}; {allowed}"
+                )
 
 
 def _with_parameters(module: Any, params: Parameters) -> Any:

@@ -27,8 +27,9 @@ from qmc.tvm.float_values import region_inputs
 from qmc.tvm.generate import region_network
 from qmc.widths import Widths, parse_widths
 
+Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
-Calibration = FloatArray | Sequence[FloatArray]
+Calibration = Array | Sequence[Array]
 
 #: Inputs that are made up where the user gives none.
 _RANDOM_INPUTS = 16
@@ -102,9 +103,9 @@ class QuantizeRegions:
         shapes = {g: network.tensors[network.input].shape for g, network in networks.items()}
         return {g: _dataset(array, shapes[g]) for g, array in values.items()}
 
-    def _given(self, module: Any) -> list[FloatArray]:
+    def _given(self, module: Any) -> list[Array]:
         """One array (n, ...) for each input of ``main``."""
-        shapes = [static_shape(parameter) for parameter in module["main"].params]
+        wanted = [_Input.of(parameter) for parameter in module["main"].params]
         if self.calibration is None:
             _log.warning(
                 "no calibration data: ranges are those of %d inputs of random numbers; accuracy "
@@ -112,30 +113,52 @@ class QuantizeRegions:
                 _RANDOM_INPUTS,
             )
             generator = np.random.default_rng(self.seed)
-            return [
-                generator.standard_normal((_RANDOM_INPUTS, *shape[1:]), dtype=np.float32)
-                for shape in shapes
-            ]
+            return [one.random(generator) for one in wanted]
         is_one = isinstance(self.calibration, np.ndarray)
         arrays = [np.asarray(a) for a in ([self.calibration] if is_one else self.calibration)]
-        _check(arrays, shapes)
-        return [np.ascontiguousarray(array, dtype=np.float32) for array in arrays]
-
-
-def _check(arrays: list[NDArray[Any]], shapes: list[tuple[int, ...]]) -> None:
-    if len(arrays) != len(shapes):
-        raise DataError(f"calibration: found {len(arrays)} arrays; 'main' has {len(shapes)} inputs")
-    for array, shape in zip(arrays, shapes, strict=True):
-        if array.dtype.kind != "f" or array.shape[1:] != shape[1:] or not len(array):
-            wanted = " x ".join(map(str, shape[1:]))
+        if len(arrays) != len(wanted):
             raise DataError(
-                f"calibration: found {array.dtype} {array.shape}; 'main' takes float n x {wanted}"
+                f"calibration: found {len(arrays)} arrays; 'main' has {len(wanted)} inputs"
+            )
+        if len({len(array) for array in arrays}) > 1:
+            counts = ", ".join(str(len(array)) for array in arrays)
+            raise DataError(f"calibration: found {counts} values; allowed: as many of every input")
+        return [one.checked(array) for one, array in zip(wanted, arrays, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An input of ``main``: its type, and its shape without the batch."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, parameter: Any) -> _Input:
+        shape = static_shape(parameter)
+        return cls(np.dtype(str(parameter.ty.dtype)), shape[1:] if shape[:1] == (1,) else shape)
+
+    def random(self, generator: np.random.Generator) -> Array:
+        """Normal numbers; zeros where the input is not float."""
+        shape = (_RANDOM_INPUTS, *self.shape)
+        values = generator.standard_normal(shape) if self.dtype.kind == "f" else np.zeros(shape)
+        return values.astype(self.dtype)
+
+    def checked(self, array: Array) -> Array:
+        """``array`` as it can be given to TVM.
+
+        Raises:
+            DataError: it is not for this input.
+        """
+        if array.dtype.kind != self.dtype.kind or array.shape[1:] != self.shape or not len(array):
+            wanted = " x ".join(["n", *map(str, self.shape)])
+            raise DataError(
+                f"calibration: found {array.dtype} {array.shape}; 'main' takes {self.dtype} "
+                f"{wanted}"
             )
         if not np.isfinite(array).all():
             raise DataError("calibration: some values are not finite")
-    if len({len(array) for array in arrays}) > 1:
-        counts = ", ".join(str(len(array)) for array in arrays)
-        raise DataError(f"calibration: found {counts} values; allowed: as many for every input")
+        return np.ascontiguousarray(array, dtype=self.dtype)
 
 
 def _dataset(values: FloatArray, shape: tuple[int, ...]) -> Dataset:

@@ -34,6 +34,7 @@ CASES = {
     "resnet8": ("resnet8_cifar10jpg", "cifar10jpg-train-calib.npz", "cifar10jpg-test-dev.npz"),
     "resnet20": ("resnet20_cifar10", "cifar10jpg-train-calib.npz", "cifar10jpg-test-dev.npz"),
     "mobilenetv2": ("mobilenetv2_1.0_imagenette", "imagenette160-dev", "imagenette160-dev"),
+    "mobilenetv3": ("mobilenetv3_small_035_textcls", "textlines-dev.npz", "textlines-dev.npz"),
     "squeezenet": ("squeezenet1_1_imagenet", "imagenet-sample-dev", "imagenet-sample-dev"),
 }
 

@@ -80,7 +80,7 @@ def auto_scheme(
             front = ground.space.useful(exact_front(ground, _LIMITED_POINTS))
             last = cheapest_within(laboratory, front, images[0], allowed, tick)
             point = _confirmed(options, ground, front[: last + 1], images, allowed)
-            plan = finish_plan(network, target, point.assignment, calib, options)
+            plan = finish_plan(network, target, point.assignment, calib, options, ground.seen)
         tighter = _tighter(options, ground.limits, plan)
         if tighter is None:
             break
@@ -155,6 +155,7 @@ def _confirmed(
             rounding=options.rounding,
             weight_rounding=options.weight_rounding,
             seed=options.seed,
+            seen=ground.seen,
         )
         integer = quantize(ground.network, scheme)
         search, check = score_program(integer, images, options.jobs)

@@ -36,7 +36,7 @@ from qmc.search_result import Objective
 from qmc.sensitivity import Sensitivities
 from qmc.targets import Target
 from qmc.width_classes import Triple
-from qmc.width_table import width_table
+from qmc.width_table import WidthTable, width_table
 
 #: Bytes of requantization constants of an output channel: multiplier, start, offset, shift.
 _CONSTANT_BYTES = 13
@@ -131,6 +131,27 @@ def machine_costs(
     Raises:
         NoMappingError: a layer fits no mapping at any width.
     """
+    costs: dict[str, dict[Triple, tuple[float, int]]] = {}
+    for table in machine_tables(network, target, model, objective, jobs=jobs, tick=tick):
+        for (name, triple), entry in table.entries.items():
+            costs.setdefault(name, {})[triple] = entry.energy_pj, entry.cycles
+    return {**costs}
+
+
+def machine_tables(
+    network: Network,
+    target: Target,
+    model: AnalyticalModel,
+    objective: Objective,
+    *,
+    jobs: int = 1,
+    tick: Tick = no_tick,
+) -> list[WidthTable]:
+    """The best mappings behind :func:`machine_costs`, and for the same arguments.
+
+    Raises:
+        NoMappingError: a layer fits no mapping at any width.
+    """
     fixed = {t: group.fixed for group in activation_groups(network) for t in group.tensors}
     wanted: dict[tuple[int, ...], list[Layer]] = {}
     for layer in network.layers:
@@ -138,20 +159,18 @@ def machine_costs(
             ends = {fixed[layer.inputs[0]], fixed[layer.output]} - {None}
             others = {bits for bits in ends if bits is not None and bits not in SEARCH_WIDTHS}
             wanted.setdefault((*SEARCH_WIDTHS, *sorted(others)), []).append(layer)
-    costs: dict[str, LayerCosts] = {}
+    tables: list[WidthTable] = []
     for widths, layers in wanted.items():
+        done = sum(len(table.layers) for table in tables)
         table = width_table(
-            layers, target, model, objective, widths, jobs=jobs, progress=_shifted(tick, len(costs))
+            layers, target, model, objective, widths, jobs=jobs, progress=_shifted(tick, done)
         )
+        mapped = {name for name, _ in table.entries}
         for layer in layers:
-            costs[layer.name] = {
-                triple: (entry.energy_pj, entry.cycles)
-                for (name, triple), entry in table.entries.items()
-                if name == layer.name
-            }
-            if not costs[layer.name]:
+            if layer.name not in mapped:
                 raise NoMappingError(layer.name, target.name, "at no width from 2 to 8")
-    return costs
+        tables.append(table)
+    return tables
 
 
 def _shifted(tick: Tick, done: int) -> Tick:

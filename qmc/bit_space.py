@@ -91,9 +91,14 @@ class BitSpace:
         """The corners of the exact front's lower hull, least sensitivity first."""
         return [self.point(c) for c in self.solver.front(SENSITIVITY, self.weights, points)]
 
+    @property
+    def in_nats(self) -> bool:
+        """Whether sensitivities are divergences of the network's answers."""
+        return self.sensitivities.source in _DIVERGENCES
+
     def useful(self, points: Sequence[Point]) -> list[Point]:
         """Those whose sensitivity leaves something of the network."""
-        if self.sensitivities.source not in _DIVERGENCES:
+        if not self.in_nats:
             return list(points)
         limit = _USELESS_DIVERGENCE
         return [p for p in points if p.choice.totals[SENSITIVITY] <= limit] or list(points[:1])

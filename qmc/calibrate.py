@@ -40,6 +40,7 @@ def calibrate(
     rounding: Rounding = Rounding.HALF_UP,
     weight_rounding: WeightRounding = WeightRounding.AUTO,
     seed: int = 0,
+    seen: Observed | None = None,
     tick: Tick = no_tick,
 ) -> Scheme:
     """Choose scales and zero points.
@@ -52,6 +53,7 @@ def calibrate(
         rounding: of requantizations, kept in the scheme.
         weight_rounding: how weights become integers; without inputs always the nearest.
         seed: of the positions that fitting the weights samples.
+        seen: what :func:`qmc.observe.observe` makes of the inputs, where it is known already.
         tick: called with inputs done and in all.
 
     Raises:
@@ -63,7 +65,8 @@ def calibrate(
             f"no calibration data: {len(needed)} tensors have no range, '{needed[0]}' first; "
             "give images with --calib"
         )
-    seen = Observed({}, {}) if inputs is None else observe(network, inputs, tick)
+    if seen is None:
+        seen = Observed({}, {}) if inputs is None else observe(network, inputs, tick)
     tensors = tensor_params(network, activation_bits(network, widths), seen.histograms, method)
     chosen = {
         layer.name: _weight_scheme(network, layer, tensors, widths)

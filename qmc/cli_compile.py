@@ -157,9 +157,10 @@ def explore_command(
     calibration: CalibrationOption = None,
     sensitivity: SensitivityOption = SensitivityChoice.AUTO,
     costs: Annotated[
-        Path | None,
-        typer.Option(help="Measured costs instead of the mapper's: CSV with layer, widths, cost."),
+        str | None,
+        typer.Option(help="Instead of the mapper's: learned, or a CSV with layer, widths, cost."),
     ] = None,
+    cost_model: CostModelOption = None,
     optimize: Annotated[Objective, typer.Option(help="Cost of the front.")] = Objective.ENERGY,
     plans: Annotated[int, typer.Option(min=2, max=999, help="Points that become plans.")] = 12,
     generations: Annotated[
@@ -193,6 +194,7 @@ def explore_command(
         calibration=calibration,
         sensitivity=sensitivity,
         costs=costs,
+        cost_model=cost_model,
         optimize=optimize,
         plans=plans,
         generations=generations,

@@ -58,7 +58,7 @@ def evolve(
     limits: Limits,
     tick: Tick = no_tick,
 ) -> list[Point]:
-    """Every candidate that was measured, the given ones first.
+    """Every candidate that was measured and keeps to the limits, the given ones first.
 
     Args:
         space: all assignments.
@@ -82,8 +82,8 @@ def evolve(
         tick(generation + 1, evolution.generations + 1)
         if evolution.deadline is not None and time.monotonic() > evolution.deadline:
             break
-    kept = [p for p in archive.values() if p.score is not None and meets(p.choice, limits)]
-    return [*(p for p in start if p.score is not None), *kept]
+    tried = [*start, *archive.values()]
+    return [p for p in tried if p.score is not None and meets(p.choice, limits)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,13 @@ import numpy as np
 
 from qmc import cache
 from qmc.bit_choice import Limits
-from qmc.bit_costs import LayerCosts, machine_costs
+from qmc.bit_costs import LayerCosts, machine_costs, machine_tables
 from qmc.bit_front import Point, best_uniform, pareto, spread
 from qmc.bit_problem import CYCLES, FLASH
 from qmc.bit_space import BitSpace, make_space
 from qmc.cost_models.analytical import AnalyticalModel
+from qmc.cost_models.calibrated_model import load_calibration
+from qmc.cost_models.xgboost_model import shipped_model
 from qmc.data import Dataset
 from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
@@ -35,10 +37,11 @@ from qmc.fitted_weights import Fits, FitTask, fit_weights
 from qmc.frontend import load_network
 from qmc.layer_text import parse_latency
 from qmc.measure_sensitivity import content_digest
+from qmc.model_costs import predicted_costs, told_error
 from qmc.network import Network
 from qmc.observe import Observed, observe
 from qmc.open_images import load_data
-from qmc.options import ExploreOptions
+from qmc.options import LEARNED, ExploreOptions
 from qmc.plan import file_sha256
 from qmc.progress import Stages, Tick
 from qmc.ranges import Calibration
@@ -141,7 +144,7 @@ def make_ground(
             jobs=options.jobs,
             tick=tick,
         )
-    objective = None if options.costs else options.optimize
+    objective = None if options.measured_costs else options.optimize
     space = make_space(network, target, costs, sensitivities, objective)
     return Ground(network, target, calib, labelled, seen, fits, space, limits, notes)
 
@@ -167,14 +170,23 @@ def _fits(
 def _costs(
     options: ExploreOptions, network: Network, target: Target, tick: Tick
 ) -> tuple[Mapping[str, LayerCosts], tuple[str, ...]]:
-    """Costs of the layers with weights, and what looks wrong in a file of them."""
+    """Costs of the layers with weights, and what has to be said of them."""
+    if options.measured_costs and options.cost_model is not None:
+        raise QmcError(
+            f"--costs: found '{options.costs}' beside --cost-model; allowed: one of both"
+        )
+    search = (network, target, AnalyticalModel(), options.optimize)
+    if options.costs == LEARNED or options.cost_model is not None:
+        model = load_calibration(options.cost_model) if options.cost_model else shipped_model()
+        tables = machine_tables(*search, jobs=options.jobs, tick=tick)
+        costs = predicted_costs(network, target, tables, model)
+        return costs, (told_error(model, target),)
     if options.costs is None:
-        search = (network, target, AnalyticalModel(), options.optimize)
         return machine_costs(*search, jobs=options.jobs, tick=tick), ()
-    measured = read_costs(options.costs, network)
+    measured = read_costs(Path(options.costs), network)
     rows = measured.costs.items()
-    costs = {name: {triple: (cost, 0) for triple, cost in row.items()} for name, row in rows}
-    return costs, measured.notes
+    told = {name: {triple: (cost, 0) for triple, cost in row.items()} for name, row in rows}
+    return told, measured.notes
 
 
 def _limits(options: ExploreOptions, target: Target) -> Limits:
@@ -210,7 +222,7 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
     with stages.stage("run the float network"):
         search, check = split_images(options.model, ground.eval, options.jobs)
     laboratory = make_laboratory(options, ground)
-    beside = _worth_measuring(space, chosen, uniforms)
+    beside = worth_measuring(space, chosen, uniforms)
     left = None if options.budget_seconds is None else began + options.budget_seconds
     parts = search, check
     with stages.stage("measure the front") as tick:
@@ -219,7 +231,8 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
     if options.generations:
         with stages.stage("evolve the front") as tick:
             evolution = Evolution(options.generations, options.seed, left)
-            tried = evolve(space, laboratory, search, chosen, evolution, ground.limits, tick)
+            start = [*chosen, *beside]
+            tried = evolve(space, laboratory, search, start, evolution, ground.limits, tick)
             chosen = spread(pareto([replace(p, check=None) for p in tried]), options.plans)
         with stages.stage("check on other images") as tick:
             chosen = _measured(laboratory, chosen, parts, tick)
@@ -277,7 +290,7 @@ def make_laboratory(options: ExploreOptions, ground: Ground) -> Laboratory:
     return Laboratory(ground.network, ground.seen, method, ground.fits, store, options.jobs, digest)
 
 
-def _worth_measuring(
+def worth_measuring(
     space: BitSpace, chosen: Iterable[Point], uniforms: Sequence[Point]
 ) -> list[Point]:
     """Uniform assignments of equal widths, and those that stand beside a chosen point."""

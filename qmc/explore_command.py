@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -64,7 +64,9 @@ def _write_point(
 ) -> Json:
     """One plan on disk, and its entry in front.json."""
     ground, wanted = found.ground, compile_options(options)
-    plan = finish_plan(ground.network, ground.target, point.assignment, ground.calib, wanted)
+    plan = finish_plan(
+        ground.network, ground.target, point.assignment, ground.calib, wanted, ground.seen
+    )
     name = f"plans/{number:03d}"
     write_plan(folder / name, plan, ground.target, wanted)
     told = verdicts(ground.space, ground.target, point, found.exact)
@@ -89,7 +91,7 @@ def point_data(point: Point, network: Network, options: ExploreOptions) -> Json:
     bits = sum(parameters[name] * b for name, b in point.assignment.weights.items())
     widths = point.assignment.activations.values()
     energy, cycles = totals.get(ENERGY), totals[CYCLES]
-    priced = options.costs is None and energy is not None
+    priced = not options.measured_costs and energy is not None
     return {
         "name": point.name,
         "cost": point.cost,
@@ -137,7 +139,7 @@ def front_data(found: Exploration, entries: list[Json], options: ExploreOptions)
     return {
         "network": network.name,
         "target": report.target_entry(ground.target),
-        "objective": None if options.costs else options.optimize.value,
+        "objective": None if options.measured_costs else options.optimize.value,
         "loss": "points of top-1 on all images" if measured else "sensitivity",
         "sensitivities": {
             "source": ground.space.sensitivities.source.value,
@@ -247,8 +249,9 @@ def print_front(data: Json, console: Console) -> None:
     """The plans as a table, and the verdict."""
     label = {"energy": "µJ", "latency": "cycles", "edp": "EDP", None: "cost"}[data["objective"]]
     table = Table(box=None, header_style="bold")
-    for name in ("plan", label, "W bits", "A bits", "sensitivity", "drop", "on others", "uniform"):
-        table.add_column(name, justify="left" if name in {"plan", "uniform"} else "right")
+    for name in ("plan", label, "W bits", "A bits", "sensitivity", "drop", "others", "uniform"):
+        justify: Literal["left", "right"] = "left" if name in {"plan", "uniform"} else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
     for entry in [*data["points"], *data["uniform"]]:
         table.add_row(*_row(entry, data["objective"]))
     console.print(Text(f"\n{data['network']} on {data['target']['name']}", style="bold"))
@@ -263,7 +266,7 @@ def _row(entry: Json, objective: str | None) -> list[str]:
     drops = [entry["search"], entry["check"]]
     beside = entry.get("best_uniform")
     dominated = entry.get("dominated_by_uniform")
-    told = beside["name"] if beside else ""
+    told = f"beats {beside['name']}" if beside else ""
     return [
         str(entry.get("plan", entry["name"])).removesuffix("/plan.yaml"),
         f"{cost:,.6g}",
@@ -271,5 +274,5 @@ def _row(entry: Json, objective: str | None) -> list[str]:
         "" if entry["activation_bits_mean"] is None else f"{entry['activation_bits_mean']:.2f}",
         f"{entry['sensitivity']:.3g}",
         *("" if score is None else f"{score['drop']:+.2f}" for score in drops),
-        f"dominated by {dominated[0]}" if dominated else told,
+        f"{dominated[0]} better" if dominated else told,
     ]

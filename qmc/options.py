@@ -32,6 +32,10 @@ class SensitivityChoice(StrEnum):
     WEIGHTS = "weights"
 
 
+#: What ``--costs`` calls the learned cost model.
+LEARNED = "learned"
+
+
 def default_jobs() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -109,7 +113,9 @@ class ExploreOptions:
     Attributes:
         model, target, output, calib, eval, preprocess, limit, calibration: as in :class:`Options`.
         sensitivity: one of :class:`SensitivityChoice`, or a CSV file.
-        costs: CSV file of measured costs that take the place of the mapper's.
+        costs: a CSV file of measured costs that take the place of the mapper's, or ``learned``: the
+            learned cost model prices the mapper's mappings.
+        cost_model: file written by ``qmc calibrate``, which prices them instead.
         optimize: the cost of the front: energy, latency or edp.
         plans: so many points of the front become plans.
         generations: of the evolutionary search that follows where there are labels; 0 is none.
@@ -129,7 +135,8 @@ class ExploreOptions:
     limit: int | None = None
     calibration: Calibration | None = None
     sensitivity: str = SensitivityChoice.AUTO
-    costs: Path | None = None
+    costs: str | None = None
+    cost_model: Path | None = None
     optimize: Objective = Objective.ENERGY
     plans: int = 12
     generations: int = 0
@@ -139,3 +146,8 @@ class ExploreOptions:
     max_latency: str | None = None
     seed: int = 0
     jobs: int = field(default_factory=default_jobs)
+
+    @property
+    def measured_costs(self) -> bool:
+        """Whether somebody's measurements take the place of the machine's costs."""
+        return self.costs is not None and self.costs != LEARNED

@@ -17,6 +17,7 @@ from qmc.cost_models.analytical import AnalyticalModel
 from qmc.data import Dataset
 from qmc.integer import IntegerNetwork
 from qmc.network import Network
+from qmc.observe import Observed
 from qmc.options import ExploreOptions, Options
 from qmc.plan import plan_text
 from qmc.pricing import layer_precision
@@ -70,8 +71,17 @@ def finish_plan(
     assignment: Assignment,
     images: Dataset | None,
     options: Options,
+    seen: Observed | None = None,
 ) -> FinishedPlan:
     """Calibrate in full at these widths and search every layer's mapping.
+
+    Args:
+        network: what is compiled.
+        target: for which machine.
+        assignment: its widths.
+        images: for calibration.
+        options: of the compilation.
+        seen: what calibration observes of the images, where that is known already.
 
     Raises:
         QmcError: one of its classes.
@@ -85,6 +95,7 @@ def finish_plan(
         rounding=options.rounding,
         weight_rounding=options.weight_rounding,
         seed=options.seed,
+        seen=seen,
     )
     integer = quantize(network, scheme)
     work = [

@@ -15,10 +15,13 @@ from qmc.bit_front import Point
 from qmc.bit_problem import SENSITIVITY
 from qmc.bit_space import BitSpace
 from qmc.layer import Operand
+from qmc.search_result import Objective
 from qmc.targets.target import MemoryLevel, Packing, Target
 
 #: Savings below this share of the network's cost are none.
 _NOTHING = 1e-9
+_NOUNS = {Objective.ENERGY: "energy", Objective.LATENCY: "cycles", Objective.EDP: "EDP"}
+_COUNTS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 8: "eight"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def verdicts(
         point: that was chosen.
         front: the exact front, least sensitivity first.
     """
-    rate = going_rate(point, front)
+    words = _Words.of(space, target, going_rate(point, front), point.cost)
     found = []
     for operand, widths in (
         (Operand.W, point.assignment.weights),
@@ -74,7 +77,7 @@ def verdicts(
     ):
         for name, bits in widths.items():
             others = _alternatives(space, point, operand, name)
-            text = _text(target, operand, bits, others, rate, point.cost)
+            text = words.sentence(operand, bits, others)
             found.append(Verdict(name, operand, bits, tuple(others), text))
     return found
 
@@ -105,72 +108,97 @@ def _alternatives(space: BitSpace, point: Point, operand: Operand, name: str) ->
     return found
 
 
-def _text(
-    target: Target,
-    operand: Operand,
-    bits: int,
-    others: Sequence[Alternative],
-    rate: float,
-    cost: float,
-) -> str:
-    """One sentence: what the width saved, and why it is no narrower."""
-    parts = [_taken(bits, others)]
-    narrower = [other for other in others if other.bits < bits]
-    same = [other for other in narrower if abs(other.saving) < _NOTHING]
-    if same:
-        equal = ", ".join(f"{other.bits}" for other in same)
-        parts.append(
-            f"{equal} bits cost the same as {bits} here{_why(target, operand, bits, same)}"
-        )
-    saving = [other for other in narrower if other.saving >= _NOTHING]
-    if saving:
-        parts.append(_refused(saving[0], rate, cost))
-    elif narrower and not same:
-        parts.append("narrower costs more here")
-    return "; ".join(part for part in parts if part)
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What sentences are made with.
+
+    Attributes:
+        target: the machine.
+        rate: cost saved per unit of sensitivity by the front from here on.
+        cost: of the point.
+        noun: of the cost.
+        unit: of sensitivities, with a space before it.
+    """
+
+    target: Target
+    rate: float
+    cost: float
+    noun: str
+    unit: str
+
+    @classmethod
+    def of(cls, space: BitSpace, target: Target, rate: float, cost: float) -> _Words:
+        noun = "cost" if space.objective is None else _NOUNS[space.objective]
+        return cls(target, rate, cost, noun, " nats" if space.in_nats else " of sensitivity")
+
+    def sentence(self, operand: Operand, bits: int, others: Sequence[Alternative]) -> str:
+        """What the width saves, which cost the same, and why it is no narrower."""
+        parts = [self._taken(bits, others)]
+        narrower = [other for other in others if other.bits < bits]
+        same = [other.bits for other in narrower if abs(other.saving) < _NOTHING]
+        saving = [other for other in narrower if other.saving >= _NOTHING]
+        if same:
+            parts.append(f"{_listed(same)} = {bits}-bit on this machine")
+            parts[-1] += _why(self.target, operand, [bits, *same])
+        if saving:
+            parts.append(self._refused(saving[0]))
+        elif narrower and not same:
+            parts.append("narrower costs more here")
+        return "; ".join(parts)
+
+    def _taken(self, bits: int, others: Sequence[Alternative]) -> str:
+        widest = others[0] if others and others[0].bits > bits else None
+        if widest is None:
+            return f"kept at {bits} bits"
+        lost = self._lost(-widest.sensitivity)
+        if abs(widest.saving) < _NOTHING:
+            return f"{bits} bits cost what {widest.bits} do and {lost}"
+        saved = f"{_percent(-widest.saving)} of the network's {self.noun}"
+        return f"{bits} bits save {saved} against {widest.bits} and {lost}"
+
+    def _lost(self, sensitivity: float) -> str:
+        return f"{'lose' if sensitivity > 0 else 'gain'} {abs(sensitivity):.2g}{self.unit}"
+
+    def _refused(self, other: Alternative) -> str:
+        told = f"{other.bits} would save {_percent(other.saving)} more"
+        if other.sensitivity <= 0.0:
+            return f"{told} at no loss"  # only where a limit other than the cost holds it
+        told += f" and {self._lost(other.sensitivity)}"
+        own = other.saving * self.cost / other.sensitivity
+        if self.rate and own < self.rate:
+            return f"{told}: other layers give {_times(self.rate / own)} for that"
+        return f"{told}: beyond what this plan may lose"
 
 
-def _taken(bits: int, others: Sequence[Alternative]) -> str:
-    widest = others[0] if others and others[0].bits > bits else None
-    if widest is None:
-        return f"kept at {bits} bits"
-    return (
-        f"{bits} bits save {_percent(-widest.saving)} of the network against {widest.bits} "
-        f"for {-widest.sensitivity:.2g} of sensitivity"
-    )
+def _listed(widths: Sequence[int]) -> str:
+    """``7- and 6-bit``."""
+    *first, last = widths
+    return f"{'-, '.join(map(str, first))}- and {last}-bit" if first else f"{last}-bit"
 
 
-def _refused(other: Alternative, rate: float, cost: float) -> str:
-    told = f"{other.bits} would save {_percent(other.saving)} more"
-    if other.sensitivity <= 0.0:
-        return f"{told} at no loss"  # only where a limit other than the cost holds it
-    own = other.saving * cost / other.sensitivity
-    reason = f"{told} for {other.sensitivity:.2g}"
-    if rate and own < rate:
-        return f"{reason}: other layers give {rate / own:.1f} times as much for that"
-    return f"{reason}: beyond what this plan may lose"
+def _times(factor: float) -> str:
+    if factor < 1.05:
+        return "a little more"
+    return f"{factor:.1f} times as much" if factor < 10 else f"{factor:.0f} times as much"
 
 
-def _why(target: Target, operand: Operand, bits: int, same: Sequence[Alternative]) -> str:
-    """``: 16-bit words hold 2 of either`` where words explain it."""
-    widths = [bits, *(other.bits for other in same)]
+def _why(target: Target, operand: Operand, widths: Sequence[int]) -> str:
+    """``: 16-bit words hold two of either`` where words explain it."""
+    either = "either" if len(widths) == 2 else "any"
     for memory in target.memories:
         if operand in memory.bypass or memory.packing is not Packing.WORDS:
             continue
         held = {memory.word_bits // memory.stored_bits(operand, width) for width in widths}
         if len(held) == 1:
-            return f": {memory.word_bits}-bit words hold {held.pop()} of {_either(widths)}"
+            count = held.pop()
+            return f": {memory.word_bits}-bit words hold {_COUNTS.get(count, count)} of {either}"
     if all(_rigid(memory, operand, widths) for memory in target.memories):
-        return f": no memory tells {_either(widths)} apart"
+        return f": no memory tells {either} apart"
     return ""
 
 
 def _rigid(memory: MemoryLevel, operand: Operand, widths: Sequence[int]) -> bool:
     return len({memory.stored_bits(operand, width) for width in widths}) == 1
-
-
-def _either(widths: Sequence[int]) -> str:
-    return "either" if len(widths) == 2 else "any"
 
 
 def _percent(share: float) -> str:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +145,49 @@ def test_killed_evolution_goes_on_with_the_same_front(
     assert len(quick_trials) > done
 
 
+def test_run_killed_by_the_system_goes_on_with_the_same_front(
+    options: ExploreOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command as users run it, SIGKILL in the midst of its trials, and again."""
+    code = Path(os.environ["QMC_CACHE_DIR"]) / "machine-code"
+    wanted = replace(options, generations=2, output=tmp_path / "front")
+    fresh_cache(monkeypatch, tmp_path / "whole")
+    expected = explore(wanted, QUIET)
+
+    cache = tmp_path / "killed"
+    cache.mkdir()
+    (cache / "machine-code").symlink_to(code)  # a minute of compilation is not what is tested
+    fresh_cache(monkeypatch, cache)
+    command = [sys.executable, "-m", "qmc.cli", "explore", str(wanted.model), "-o"]
+    command += [str(wanted.output), "--target", wanted.target, "--calib", str(wanted.calib)]
+    command += ["--eval", str(wanted.eval), "--plans", "3", "--generations", "2", "--jobs", "2"]
+    process = subprocess.Popen(command, start_new_session=True)
+    while process.poll() is None and len(stored(cache)) < 4:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not wanted.output.exists()
+
+    before = stored(cache)
+    found = explore(wanted, QUIET)
+    assert found.points == expected.points
+    assert before.items() <= stored(cache).items()
+    assert stored(cache) == stored(tmp_path / "whole")
+
+
+def stored(cache: Path) -> dict[str, str]:
+    """All trials of a store, which passes SQLite's own check."""
+    path = cache / "trials.sqlite"
+    if not path.exists():
+        return {}
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+        if ("evaluations",) not in tables:
+            return {}
+        return dict(database.execute("SELECT key, result FROM evaluations"))
+
+
 def test_evolution_measures_and_checks_every_point(
     options: ExploreOptions, quick_trials: list[int]
 ) -> None:
@@ -183,7 +233,7 @@ def test_measured_costs_take_the_place_of_the_mapper(
     rows = [f"{name},w{w}a{a},{w + a}" for name in layers for w in (2, 8) for a in (4, 8)]
     path = tmp_path / "costs.csv"
     path.write_text("layer,widths,cost\n" + "\n".join(rows) + "\n")
-    found = explore(replace(options, eval=None, costs=path), QUIET)
+    found = explore(replace(options, eval=None, costs=str(path)), QUIET)
     for point in found.exact:
         assert set(point.assignment.weights.values()) <= {2, 8}
         read = [layer.inputs[0] for layer in ground.network.layers if layer.has_weights]
@@ -200,7 +250,7 @@ def test_widths_of_equal_cost_are_told_from_the_words(options: ExploreOptions) -
     front = ground.space.front()
     found = verdicts(ground.space, ground.target, front[0], front)
     kept = next(v for v in found if v.bits == 8 and v.operand == "W")
-    assert "7, 6 bits cost the same as 8 here: 16-bit words hold 2 of any" in kept.text
+    assert "7- and 6-bit = 8-bit on this machine: 16-bit words hold two of any" in kept.text
     assert [other.bits for other in kept.alternatives] == [7, 6, 5, 4, 3, 2]
 
 

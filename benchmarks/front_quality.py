@@ -5,11 +5,12 @@ Usage::
     python benchmarks/front_quality.py [--shared DIR] [--network NAME ...] [--target NAME ...]
                                        [--generations N] [--times N] [--seeds N] [--images N]
 
-``explore`` starts from the exact front of costs and sensitivities and evolves it for a few
-generations; NSGA-II alone starts from random widths and makes ``--times`` (10) as many accuracy
-evaluations. Both have the same trials, crossover, mutation and machine. The hypervolume is the
-share of a box that a front dominates: energies from 0 to that of w8a8, points of top-1 lost from
--10 to 10; once on the images that the searches chose by, once on others that neither saw.
+``explore`` starts from the exact front of costs and sensitivities and from uniform widths, and
+evolves them for a few generations; NSGA-II alone starts from random widths and makes ``--times``
+(10) as many accuracy evaluations. Both have the same trials, crossover, mutation and machine. The
+hypervolume is the share of a box that a front dominates: energies from 0 to that of w8a8, points of
+top-1 lost from -10 to 10; once on the images that the searches chose by, once on others that
+neither saw.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from qmc.bit_choice import NO_LIMITS
 from qmc.bit_front import Point, hypervolume, pareto, spread
 from qmc.bit_space import BitSpace
 from qmc.evolution import Evolution, evolve
-from qmc.explore import Ground, make_laboratory, prepare, split_images
+from qmc.explore import Ground, make_laboratory, prepare, split_images, worth_measuring
 from qmc.options import ExploreOptions
 from qmc.progress import Stages
 from qmc.trial import Images, Laboratory
@@ -81,6 +82,7 @@ def compare(arguments: argparse.Namespace, ground: Ground, options: ExploreOptio
     search, others = split_images(options.model, ground.eval, arguments.jobs)
     cost = next(point.cost for point in space.uniforms() if point.name == "w8a8")
     exact = spread(space.useful(space.front()), options.plans)
+    exact += worth_measuring(space, exact, space.uniforms())
     fine = True
     for seed in range(arguments.seeds):
         began = time.process_time()

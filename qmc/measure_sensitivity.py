@@ -15,7 +15,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,12 @@ from qmc import cache
 from qmc.arithmetic import QuantParams
 from qmc.bit_groups import Group, activation_groups
 from qmc.layer import Layer, Op
+from qmc.layer_model import LayerModel
 from qmc.network import Network, Parameters
 from qmc.progress import Tick, no_tick
 from qmc.rounded_tensors import RoundedTensors
 from qmc.sensitivity import Sensitivities, Source
-from qmc.tail_models import FloatArray, Tail, make_tail, run_float_layer
+from qmc.tail_models import FloatArray, Tail, make_tail
 
 #: Raise with every change of what is measured: older entries are void.
 _VERSION = 1
@@ -129,7 +129,7 @@ class _Walk:
             for index, layer in enumerate(self.network.layers):
                 if not waiting:
                     return
-                plain = list(pool.map(partial(run_float_layer, self.network, layer), live))
+                plain = list(pool.map(_layer_runner(self.network, layer), live))
                 while waiting and waiting[0][0] == index:
                     _, kind, name, group = waiting.pop(0)
                     key = self._key(kind, name, group)
@@ -188,7 +188,8 @@ class _Walk:
 
     def _weight_changes(self, layer: Layer) -> list[_Change]:
         def change(parameters: Parameters) -> _Rounder:
-            return lambda live, plain: run_float_layer(self.network, layer, live, parameters)
+            run = _layer_runner(self.network, layer, parameters)
+            return lambda live, plain: run(live)
 
         variants = self.rounded.weights[layer.name].values()
         return [(change(parameters), {}) for parameters in variants]
@@ -237,6 +238,14 @@ class _Walk:
             return np.asarray(np.log(np.maximum(values, 1e-12)))
         values = values - values.max(axis=1, keepdims=True)
         return np.asarray(values - np.log(np.exp(values).sum(axis=1, keepdims=True)))
+
+
+def _layer_runner(
+    network: Network, layer: Layer, parameters: Parameters | None = None
+) -> Callable[[Mapping[str, FloatArray]], FloatArray]:
+    """One layer as a function of live tensors, built once for all batches."""
+    model = LayerModel(network, layer, parameters)
+    return lambda live: model.run(*(live[name] for name in layer.inputs))
 
 
 _Rounder = Callable[[Mapping[str, FloatArray], FloatArray], FloatArray]

@@ -17,25 +17,10 @@ from onnx import NodeProto, helper
 
 from qmc.arithmetic import QuantParams
 from qmc.float_model import make_session, part_to_onnx
-from qmc.layer import Layer
-from qmc.network import Network, Parameters
+from qmc.network import Network
 
 FloatArray = NDArray[np.float32]
 Values = Mapping[str, FloatArray]
-
-
-def run_float_layer(
-    network: Network, layer: Layer, values: Values, parameters: Parameters | None = None
-) -> FloatArray:
-    """The output of one layer, (n, ...); ``parameters`` take the place of the layer's own."""
-    if parameters is not None:
-        changed = {**network.parameters, layer.name: parameters}
-        network = replace(network, parameters=changed)
-    inputs = list(dict.fromkeys(layer.inputs))
-    model = part_to_onnx(network, [layer], inputs, [layer.output])
-    session = make_session(model.SerializeToString(), 1)
-    result: FloatArray = session.run(None, {name: values[name] for name in inputs})[0]
-    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from qmc.errors import DataError, QmcError
 from qmc.find_sensitivities import find_sensitivities
 from qmc.float_model import FloatModel
 from qmc.frontend import load_network
+from qmc.layer_model import LayerModel
 from qmc.measure_sensitivity import make_probe, measure_sensitivities
 from qmc.network import Network
 from qmc.observe import observe
@@ -87,11 +88,10 @@ def test_activation_sensitivity_rounds_every_tensor_of_the_group(
     group = next(g for g in activation_groups(network) if len(g.tensors) > 1)
     values = dict(FloatModel(network).run(images))
     outputs = {}
-    from qmc.tail_models import run_float_layer
 
     for layer in network.layers:  # every layer anew, the group's tensors rounded by definition
         inputs = {**values, **outputs}
-        result = run_float_layer(network, layer, inputs)
+        result = LayerModel(network, layer).run(*(inputs[name] for name in layer.inputs))
         if layer.output in group.tensors:
             params = rounded.activations[layer.output][4]
             result = params.dequantize(params.quantize(result))

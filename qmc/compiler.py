@@ -127,7 +127,9 @@ def compile_with_options(
     """
     _check_options(options)
     target = load_target(options.target)
-    if options.verify or options.eval is not None:
+    lacking = _lacking(target) if options.verify and options.eval is None else ""
+    verifies = options.verify and not lacking
+    if verifies or options.eval is not None:
         check_runs_here(target)
     max_cycles(options, target)
     with stages.stage("read the model"):
@@ -154,7 +156,7 @@ def compile_with_options(
             codes = sample_codes(integer, data.any_images, options.golden, options.seed)
             write_files(golden_files(integer, codes), folder)
         verified = None
-        if options.verify:
+        if verifies:
             with stages.stage("verify against the reference"):
                 verified = _verify(folder)
         with stages.stage("measure accuracy") as tick:
@@ -165,6 +167,7 @@ def compile_with_options(
         known = Findings(verified, accuracy, damage, data.any_images is not None)
         rules = _search_model(options)
         finished = build_report(options, network, scheme, target, priced, program, known, rules)
+        finished = with_note(finished, f"not verified: {lacking}" if lacking else "")
         finished = finished if auto is None else with_width_verdicts(finished, auto)
         _write_network(folder, network, scheme, integer)
         if knobs:
@@ -206,6 +209,11 @@ def choose_widths(
     if options.scheme != AUTO:
         return None
     return auto_scheme(options, network, target, data.calib, data.eval, stages)
+
+
+def with_note(finished: dict[str, Any], note: str) -> dict[str, Any]:
+    """The report with one more note, if there is one."""
+    return {**finished, "notes": [*finished["notes"], note]} if note else finished
 
 
 def with_width_verdicts(finished: dict[str, Any], auto: AutoScheme) -> dict[str, Any]:
@@ -269,16 +277,19 @@ def _check_options(options: Options) -> None:
     check_replaceable(options.output)
     if options.max_drop is not None and options.eval is None and options.scheme != AUTO:
         raise QmcError("--max-drop: needs labelled images; give --eval PATH")
-    if options.verify or options.eval is not None:
-        find_compiler()
 
 
 def check_runs_here(target: Target) -> None:
-    """Refuse to run C for instructions that this computer does not have.
+    """Refuse to run C that this computer has no compiler, emulator or instructions for.
 
     Raises:
         BuildError: it lacks some.
     """
+    lacking = _lacking(target)
+    if lacking:
+        raise BuildError(f"--eval: --target '{target.name}': {lacking}")
+    if target.kernels is None or target.kernels.toolchain is None:
+        find_compiler()
     wanted = target.kernels.cpu_flags if target.kernels else ()
     missing = sorted(set(wanted) - cpu_flags())
     if missing:
@@ -286,6 +297,12 @@ def check_runs_here(target: Target) -> None:
             f"--target: found '{target.name}', this processor has no {', '.join(missing)}; "
             "allowed: --no-verify without --eval, or a machine it can run, such as host"
         )
+
+
+def _lacking(target: Target) -> str:
+    """What of the target's toolchain is not installed; empty where nothing is missing."""
+    chain = target.kernels.toolchain if target.kernels else None
+    return chain.missing() if chain else ""
 
 
 def _check_budgets(options: Options, program: Program) -> None:

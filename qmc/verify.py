@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qmc.codegen.build import compile_folder, run_program
+from qmc.codegen.build import compile_folder, map_of, run_program
 from qmc.codegen.golden import INDEX
+from qmc.codegen.instructions import counting_environment, read_counts
+from qmc.codegen.linker_map import Sizes, read_sizes
+from qmc.codegen.toolchain_file import TOOLCHAIN_FILE, load_toolchain
 from qmc.errors import DataError
 from qmc.packing import storage_bytes
 
@@ -19,7 +22,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Verification looks for wrong bits, not speed: little optimization compiles fastest.
-_FLAGS = ("-O1", "-DQMC_TRACE")
+_TRACE = "-DQMC_TRACE"
+_FLAGS = ("-O1", _TRACE)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFigures:
+    """What a program for another machine takes, as its toolchain builds it.
+
+    Attributes:
+        compiler: and its flags.
+        sizes: of the network, from the linker's map.
+        instructions: of each layer for one input, as qemu counts them; None where it cannot.
+    """
+
+    compiler: str
+    sizes: Sizes
+    instructions: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,7 @@ class VerifyResult:
         layers: layers of the network.
         bytes_compared: over all inputs and layers.
         first_difference: case, layer and byte of the first difference; None when ok.
+        machine: sizes and instructions on a machine that is not this computer.
     """
 
     ok: bool
@@ -39,10 +59,14 @@ class VerifyResult:
     layers: int
     bytes_compared: int
     first_difference: str | None = None
+    machine: MachineFigures | None = None
 
     def data(self) -> dict[str, Any]:
         """As a JSON object."""
-        return asdict(self)
+        data = asdict(self)
+        if self.machine is None:
+            del data["machine"]
+        return data
 
 
 def verify_build(folder: Path, compiler: str | None = None) -> VerifyResult:
@@ -60,21 +84,41 @@ def verify_build(folder: Path, compiler: str | None = None) -> VerifyResult:
     with tempfile.TemporaryDirectory(prefix="qmc-verify-") as name:
         work = Path(name)
         program = traced_program(folder, work, compiler)
-        return _compare(folder, index, program, work)
+        chain = None if compiler else load_toolchain(folder)
+        if chain is None:
+            return _compare(folder, index, program, work)
+        environment = counting_environment(_network_name(folder), work) if chain.runner else {}
+        result = _compare(folder, index, program, work, environment)
+        command = " ".join((Path(chain.compiler()).name, chain.optimize, *chain.flags))
+        counts = read_counts(work, len(index["layers"]))
+        figures = MachineFigures(command, read_sizes(map_of(program)), counts)
+        return replace(result, machine=figures)
+
+
+def _network_name(folder: Path) -> str:
+    """The prefix of an emitted network's C names: the header beside ``count.h``."""
+    return next(path.stem for path in sorted(folder.glob("*.h")) if path.name != "count.h")
 
 
 def traced_program(folder: Path, work: Path, compiler: str | None = None) -> Path:
     """Compile ``folder`` in ``work``: a program that also writes every layer's output."""
     _copy_sources(folder, work)
-    return compile_folder(work, work / "run", _FLAGS, compiler)
+    chain = None if compiler else load_toolchain(folder)
+    flags = (chain.optimize, _TRACE) if chain else _FLAGS
+    return compile_folder(work, work / "run", flags, compiler)
 
 
 def layer_traces(
-    folder: Path, index: dict[str, Any], program: Path, work: Path
+    folder: Path,
+    index: dict[str, Any],
+    program: Path,
+    work: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[list[bytes]]:
     """For each golden input the packed output of every layer; short where the program is wrong."""
     for case in range(index["cases"]):
-        run_program(program, golden_vector(folder, case, index["input"]), work)
+        data = golden_vector(folder, case, index["input"])
+        run_program(program, data, work, environment=environment)
         trace = (work / "output.bin.trace").read_bytes()
         outputs = []
         for layer in index["layers"]:
@@ -116,13 +160,21 @@ def load_index(folder: Path) -> dict[str, Any]:
 
 def _copy_sources(folder: Path, work: Path) -> None:
     (work / "kernels").mkdir()
-    for path in sorted([*folder.glob("*.[ch]"), *(folder / "kernels").glob("*.[ch]")]):
+    others = [path for path in folder.glob("*.ld")] + [folder / TOOLCHAIN_FILE]
+    sources = [*folder.glob("*.[ch]"), *(folder / "kernels").glob("*.[ch]"), *others]
+    for path in sorted(path for path in sources if path.is_file()):
         shutil.copyfile(path, work / path.relative_to(folder))
 
 
-def _compare(folder: Path, index: dict[str, Any], program: Path, work: Path) -> VerifyResult:
+def _compare(
+    folder: Path,
+    index: dict[str, Any],
+    program: Path,
+    work: Path,
+    environment: Mapping[str, str] | None = None,
+) -> VerifyResult:
     layers, compared = index["layers"], 0
-    for case, trace in enumerate(layer_traces(folder, index, program, work)):
+    for case, trace in enumerate(layer_traces(folder, index, program, work, environment)):
         size, sizes = sum(map(len, trace)), sum(_size(layer) for layer in layers)
         if size != sizes:
             difference = f"case {case}: layers hold {size} bytes, {sizes} expected"

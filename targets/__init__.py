@@ -14,6 +14,7 @@ from qmc.targets.target import (
     WidthCycles,
     WidthEnergy,
 )
+from qmc.targets.toolchain import Toolchain
 
 __all__ = [
     "ALL_REMAINING",
@@ -25,6 +26,7 @@ __all__ = [
     "Network",
     "Packing",
     "Target",
+    "Toolchain",
     "Topology",
     "WidthCycles",
     "WidthEnergy",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qmc.targets.toolchain import Toolchain
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -39,6 +41,9 @@ class KernelFamily:
         registers: of vectors; 0 is not said, and then no blocks larger than ``pixels`` are tried.
         check: C expression that tells whether the processor has what the kernels need; empty is
             not checked.
+        alignment: of buffers and constants, in bytes.
+        toolchain: how programs are built and run; None is as on this computer.
+        files: those of the toolchain's sources.
         panel_bytes: weights up to this size stay in the first-level cache: the loop over blocks of
             output channels runs inside that over pixels.
         strip_bytes: size of the padded piece of the input that a convolution works on at a time.
@@ -60,6 +65,9 @@ class KernelFamily:
     signed_inputs: bool = False
     registers: int = 0
     check: str = ""
+    alignment: int = 64
+    toolchain: Toolchain | None = None
+    files: tuple[Header, ...] = ()
 
     @property
     def vector_bytes(self) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 
 from qmc.errors import TargetError
 from qmc.targets.kernel_family import Header, KernelFamily
-from qmc.targets.schema import KernelsSpec
+from qmc.targets.schema import KernelsSpec, ToolchainSpec
+from qmc.targets.toolchain import Toolchain
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _INCLUDE = re.compile(r'^#include "([a-z0-9_]+\.h)"$', re.MULTILINE)
@@ -57,7 +58,27 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         run_bytes=spec.run_bytes,
         requant=spec.requant,
         signed_inputs=spec.signed_inputs,
+        alignment=spec.alignment,
+        toolchain=None if spec.toolchain is None else _toolchain(spec.toolchain),
+        files=() if spec.toolchain is None else _read_sources(folder, spec.toolchain.sources),
     )
+
+
+def _toolchain(spec: ToolchainSpec) -> Toolchain:
+    return Toolchain(**{name: getattr(spec, name) for name in ToolchainSpec.model_fields})
+
+
+def _read_sources(folder: Path, names: tuple[str, ...]) -> tuple[Header, ...]:
+    found = []
+    for name in names:
+        places = [place / name for place in (folder, Path(__file__).parent)]
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
+            raise TargetError(
+                folder, "kernels.toolchain.sources", name, "a file beside the description"
+            )
+        found.append(Header(name, file.read_text(encoding="ascii")))
+    return tuple(found)
 
 
 def _read_headers(folder: Path, name: str) -> list[Header]:

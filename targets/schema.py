@@ -30,6 +30,8 @@ _Pixels = Annotated[int, Field(ge=1, le=12)]
 _Vector = Literal[16, 32, 64]
 #: A C expression: calls and operators, no comments, strings in quotes.
 _CheckText = Annotated[str, Field(pattern=r'^[A-Za-z0-9_()&|!" .-]*$', max_length=400)]
+#: A word of a command, for people, make and a shell alike: nothing that they expand.
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+=,./:-]+$", max_length=200)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -229,6 +231,26 @@ class MacSpec(_Model):
         return self
 
 
+class ToolchainSpec(_Model):
+    """Compiler, flags and emulator of a machine that is not this computer."""
+
+    compilers: Annotated[tuple[_Word, ...], Field(min_length=1)]
+    flags: tuple[_Word, ...] = ()
+    optimize: _Word = "-O3"
+    linker: _Word | Literal[""] = ""
+    link_flags: tuple[_Word, ...] = ()
+    runner: tuple[_Word, ...] = ()
+    sources: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+\.(c|ld)$")], ...] = ()
+    packages: tuple[_Word, ...] = ()
+
+    @field_validator(
+        "compilers", "flags", "link_flags", "runner", "sources", "packages", mode="before"
+    )
+    @classmethod
+    def _tuples(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
 class KernelsSpec(_Model):
     """The vector unit of a processor, for the emitted C."""
 
@@ -247,6 +269,8 @@ class KernelsSpec(_Model):
     run_bytes: Literal[4, 8, 16] = 4
     requant: Literal["float", "integer"] = "float"
     signed_inputs: bool = False
+    alignment: Literal[4, 8, 16, 32, 64] = 64
+    toolchain: ToolchainSpec | None = None
 
     @field_validator("cpu_flags", "pixels", "depthwise_bytes", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.codegen.cfile import CFile
+from qmc.codegen.linker_map import OBJECTS
+from qmc.codegen.toolchain_file import load_toolchain
 from qmc.errors import BuildError, OutputError
 from qmc.packing import pack_activation, storage_bytes, unpack_activation
 
@@ -73,7 +75,7 @@ def compile_folder(
         folder: where :func:`write_files` put them; nothing is written there but ``program``.
         program: path of the executable.
         flags: optimization, sanitizers, ``-DQMC_TRACE`` and the like.
-        compiler: path or name; None finds one.
+        compiler: path or name; None takes that of the folder's toolchain, or finds one.
         jobs: compilers to run side by side; None takes one for each core.
 
     Returns:
@@ -82,23 +84,49 @@ def compile_folder(
     Raises:
         BuildError: no compiler, or it reports an error or a warning.
     """
-    command = [compiler or find_compiler(), *flags]
+    chain = None if compiler else load_toolchain(folder)
+    command = [compiler or (chain.compiler() if chain else find_compiler()), *flags]
+    linker = command
+    libraries: tuple[str, ...] = ()
+    runner: tuple[str, ...] = ()
+    if chain:
+        linker = [chain.linker, *flags] if chain.linker else [*command, *chain.flags]
+        command = [*command, *chain.flags]
+        libraries, runner = (*chain.link_flags, f"-Wl,-Map={map_of(program)}"), chain.runner
     sources = sorted(path for part in ("", "kernels") for path in (folder / part).glob("*.c"))
     with tempfile.TemporaryDirectory(prefix="qmc-build-") as name:
-        objects = [str(Path(name) / f"{i}.o") for i in range(len(sources))]
+        place = Path(name) / OBJECTS
+        place.mkdir()
+        objects = [str(place / f"{source.stem}.o") for source in sources]
 
         def compile_one(source: Path, target: str) -> None:
-            place = str(source.relative_to(folder))
-            run_command([*command, *STRICT, "-c", place, "-o", target], folder)
+            text = str(source.relative_to(folder))
+            run_command([*command, *STRICT, "-c", text, "-o", target], folder)
 
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
             list(pool.map(compile_one, sources, objects))
-        run_command([*command, *objects, "-o", str(program.resolve())], folder)
+        linked = program.with_name(f"{program.name}.elf") if runner else program
+        run_command([*linker, *objects, *libraries, "-o", str(linked.resolve())], folder)
+    if runner:
+        _write_script(program, runner)
     return program
 
 
-def run_command(command: Sequence[str], folder: Path) -> str:
-    """Run ``command`` in ``folder``.
+def map_of(program: Path) -> Path:
+    """Where the linker's map of a program lies that was built by a toolchain."""
+    return program.resolve().with_name(f"{program.name}.map")
+
+
+def _write_script(program: Path, runner: Sequence[str]) -> None:
+    """A script in the program's place that has ``runner`` run it."""
+    program.write_text(f'#!/bin/sh\nexec {" ".join(runner)} "$0.elf" "$@"\n', encoding="ascii")
+    program.chmod(0o755)
+
+
+def run_command(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run ``command`` in ``folder``, with more variables in its environment.
 
     Returns:
         What it printed.
@@ -108,7 +136,13 @@ def run_command(command: Sequence[str], folder: Path) -> str:
     """
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            env={**os.environ, **(environment or {})},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]}: {error}") from error
@@ -119,7 +153,13 @@ def run_command(command: Sequence[str], folder: Path) -> str:
     return done.stdout
 
 
-def run_program(program: Path, data: bytes, folder: Path, count: int = 1) -> bytes:
+def run_program(
+    program: Path,
+    data: bytes,
+    folder: Path,
+    count: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> bytes:
     """Feed ``data`` to a compiled program.
 
     Args:
@@ -127,6 +167,7 @@ def run_program(program: Path, data: bytes, folder: Path, count: int = 1) -> byt
         data: one or more inputs, packed integers or float32 in C, H, W order.
         folder: where the input and output files go.
         count: number of inputs in ``data``.
+        environment: more variables of the program's environment.
 
     Returns:
         The outputs, one after another.
@@ -137,7 +178,8 @@ def run_program(program: Path, data: bytes, folder: Path, count: int = 1) -> byt
     source, target = folder / "input.bin", folder / "output.bin"
     source.write_bytes(data)
     arguments = ["--batch", str(count)] if count > 1 else []
-    run_command([str(program.resolve()), *arguments, str(source), str(target)], folder)
+    command = [str(program.resolve()), *arguments, str(source), str(target)]
+    run_command(command, folder, environment)
     return target.read_bytes()
 
 

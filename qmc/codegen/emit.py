@@ -12,6 +12,7 @@ from qmc.codegen.kernel import Kernel, make_kernel, tensor_bytes
 from qmc.codegen.names import network_identifier
 from qmc.codegen.network_printer import print_header, print_network, scratch_name
 from qmc.codegen.project import print_cmake, print_main, print_makefile
+from qmc.codegen.toolchain_file import TOOLCHAIN_FILE, toolchain_text
 from qmc.codegen.vector.kernel import make_vector_kernel
 from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
 from qmc.integer import IntegerNetwork
@@ -91,9 +92,16 @@ def make_program(
         or make_kernel(network, i, name, mappings.get(integer.layer.name))
         for i, integer in enumerate(network.layers)
     )
-    alignment = _VECTOR_ALIGNMENT if family else ALIGNMENT
+    alignment = _alignment(family)
     memory = plan_memory(_buffers(network, kernels), alignment)
     return Program(name, network, kernels, memory, family)
+
+
+def _alignment(family: KernelFamily | None) -> int:
+    """Of all buffers: a cache line, or the vectors of a processor without caches."""
+    if family is None:
+        return ALIGNMENT
+    return min(family.alignment, _VECTOR_ALIGNMENT)
 
 
 def emit(
@@ -112,7 +120,7 @@ def emit(
 
 def print_program(program: Program) -> tuple[CFile, ...]:
     """Print a planned program."""
-    name = program.name
+    name, toolchain = program.name, program.family.toolchain if program.family else None
     constants = [constant for kernel in program.kernels for constant in kernel.constants]
     include = '#include "kernels.h"\n\n'
     files = {
@@ -132,10 +140,21 @@ def print_program(program: Program) -> tuple[CFile, ...]:
             if kernel.count_text
         },
         "main.c": print_main(name),
-        "Makefile": print_makefile(name),
-        "CMakeLists.txt": print_cmake(name),
+        "Makefile": print_makefile(name, toolchain),
+        "CMakeLists.txt": print_cmake(name, toolchain),
+        **_toolchain_files(program),
     }
     return tuple(CFile(path, text.encode("ascii")) for path, text in files.items())
+
+
+def _toolchain_files(program: Program) -> dict[str, str]:
+    family = program.family
+    if family is None or family.toolchain is None:
+        return {}
+    return {
+        TOOLCHAIN_FILE: toolchain_text(family.toolchain),
+        **{file.name: file.text for file in family.files},
+    }
 
 
 def _print_counters(program: Program) -> str:
@@ -147,7 +166,7 @@ def _print_counters(program: Program) -> str:
 
 
 def _print_network(program: Program) -> str:
-    alignment = _VECTOR_ALIGNMENT if program.family else 0
+    alignment = _alignment(program.family) if program.family else 0
     return print_network(program.name, program.network, program.kernels, program.memory, alignment)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qmc.targets import Toolchain
+
 _FOLDER = Path(__file__).parent
 
 
@@ -23,22 +25,28 @@ def fill_template(file: str, name: str) -> str:
     return text.replace("@name@", name).replace("@NAME@", name.upper())
 
 
-def print_makefile(name: str) -> str:
+def print_makefile(name: str, toolchain: Toolchain | None = None) -> str:
     """``Makefile``: builds ``run``; ``make FLAGS=-DQMC_COUNT`` and the like add flags."""
+    chain = toolchain or Toolchain(("cc",))
+    linker = chain.linker or "$(CC) $(MACHINE)"
     return f"""# Network {name}. Written by qmc.
-CC ?= cc
-CFLAGS ?= -O3
+{_usage(chain)}ifeq ($(origin CC),default)
+CC = {chain.compilers[0]}
+endif
+CFLAGS ?= {chain.optimize}
 FLAGS ?=
+MACHINE ={_words(chain.flags)}
+LIBRARIES ={_words(chain.link_flags)}
 WARNINGS = -std=c99 -Wall -Wextra -Werror -pedantic
 
-SOURCES = main.c count.c {name}.c weights.c $(wildcard kernels/*.c)
+SOURCES = main.c count.c {name}.c weights.c{_words(_c_files(chain))} $(wildcard kernels/*.c)
 OBJECTS = $(SOURCES:.c=.o)
 
 run: $(OBJECTS)
-\t$(CC) $(CFLAGS) $(FLAGS) $(OBJECTS) -o $@
+\t{linker} $(CFLAGS) $(FLAGS) $(OBJECTS) $(LIBRARIES) -o $@
 
 %.o: %.c {name}.h count.h $(wildcard kernels/*.h)
-\t$(CC) $(WARNINGS) $(CFLAGS) $(FLAGS) -c $< -o $@
+\t$(CC) $(WARNINGS) $(MACHINE) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 clean:
 \trm -f run $(OBJECTS)
@@ -47,8 +55,30 @@ clean:
 """
 
 
-def print_cmake(name: str) -> str:
-    """``CMakeLists.txt``: library ``<net>`` and program ``run``."""
+def _usage(chain: Toolchain) -> str:
+    """How to build and run for another machine, as a comment."""
+    if not chain.packages and not chain.runner:
+        return ""
+    lines = [
+        "Build: make (or make CC=... MACHINE=...). On a board: your program and all but main.c,",
+        "count.c and files named after linux; the network is one function, see the header.",
+        f"Run here: {' '.join((*chain.runner, './run'))} input.bin output.bin",
+        f"Debian: {' '.join(chain.packages)}",
+    ]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _words(words: tuple[str, ...]) -> str:
+    return "".join(f" {word}" for word in words)
+
+
+def _c_files(chain: Toolchain) -> tuple[str, ...]:
+    return tuple(source for source in chain.sources if source.endswith(".c"))
+
+
+def print_cmake(name: str, toolchain: Toolchain | None = None) -> str:
+    """``CMakeLists.txt``: library ``<net>`` and program ``run``; CMake is told the machine."""
+    chain = toolchain or Toolchain(("cc",))
     return f"""# Network {name}. Written by qmc.
 cmake_minimum_required(VERSION 3.10)
 project({name} C)
@@ -64,6 +94,6 @@ file(GLOB KERNELS CONFIGURE_DEPENDS kernels/*.c)
 add_library({name}_network STATIC {name}.c weights.c count.c ${{KERNELS}})
 target_compile_options({name}_network PRIVATE -Wall -Wextra -Werror -pedantic)
 
-add_executable(run main.c)
+add_executable(run main.c{_words(_c_files(chain))})
 target_link_libraries(run PRIVATE {name}_network)
 """

@@ -257,6 +257,6 @@ def _constants(layer: VectorLayer, requant: VectorRequant) -> tuple[Constant, ..
             places.append(np.where(order < count, begin + order, -1))
     kind = "int8_t" if bits == 8 else "uint8_t"
     return (
-        Constant(f"{layer.prefix}_weights", kind, np.concatenate(panels), alignment=64),
+        Constant(f"{layer.prefix}_weights", kind, np.concatenate(panels), layer.family.alignment),
         *requant_constants(layer, requant, np.concatenate(places)),
     )

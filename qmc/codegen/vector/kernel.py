@@ -8,6 +8,7 @@ from qmc.codegen.constants import Constant
 from qmc.codegen.describe import print_description
 from qmc.codegen.kernel import Kernel, check_layer, print_signature
 from qmc.codegen.names import layer_identifier
+from qmc.codegen.scratch import Scratch
 from qmc.codegen.vector.channelwise import (
     fits_add,
     fits_copy,
@@ -59,7 +60,8 @@ def make_vector_kernel(
     sources = tuple(network.tensors[name] for name in spec.inputs)
     check_layer(integer, sources)
     name = f"{prefix}_{layer_identifier(index, spec.name)}"
-    layer = VectorLayer(network, integer, family, name, Writer(), knobs=knobs)
+    scratch = Scratch(alignment=family.alignment)
+    layer = VectorLayer(network, integer, family, name, Writer(), scratch, knobs=knobs)
     printer = choose_printer(layer)
     if printer is None:
         return None

@@ -46,8 +46,8 @@ from qmc.packing import row_bytes
 
 #: Pixels from which on it pays to widen weights beforehand.
 _WIDE_PIXELS = 16
-#: Several runs shorter than this are copied together where weights lie in rows.
-_SHORT_RUN = 64
+#: Several runs shorter than so many groups of bytes are copied together where weights lie in rows.
+_SHORT_RUN = 4
 #: Widened panels above this many bytes leave the first-level cache: blocks get fewer channels.
 _WIDE_PANEL = 24 << 10
 
@@ -102,7 +102,7 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     requant = vector_requant(integer, family)
     pixels = geometry.lines * geometry.pixels
     is_wide = family.widens and not requant.is_short and pixels >= _WIDE_PIXELS
-    is_short = geometry.rows * geometry.taps > 1 and geometry.length < _SHORT_RUN
+    is_short = geometry.rows * geometry.taps > 1 and geometry.length < _SHORT_RUN * family.run_bytes
     runs = gathered(geometry) if is_short and family.panels == "rows" else geometry
     run = runs.rows * runs.taps * runs.quads * family.vector_bytes
     most = len(family.pixels)
@@ -365,7 +365,7 @@ def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:
             f"{layer.prefix}_weights",
             "int8_t" if bits == 8 else "uint8_t",
             np.concatenate(panels),
-            alignment=64,
+            layer.family.alignment,
         ),
         *requant_constants(layer, plan.requant, np.concatenate(places)),
     )

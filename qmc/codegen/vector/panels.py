@@ -44,7 +44,8 @@ def requant_constants(
     def placed(values: NDArray[np.generic], other: int = 0) -> NDArray[np.generic]:
         return np.where(places >= 0, values[places], other).astype(values.dtype)
 
-    constants = [Constant(f"{name}_start", "int32_t", placed(requant.start), alignment=64)]
+    alignment = layer.family.alignment
+    constants = [Constant(f"{name}_start", "int32_t", placed(requant.start), alignment)]
     if is_high:
         return (
             *constants,
@@ -54,8 +55,8 @@ def requant_constants(
         )
     none = np.zeros(1, np.float32)
     constants += [
-        Constant(f"{name}_scale", "float", none if is_raw else placed(requant.scale), 64),
-        Constant(f"{name}_bias", "float", none if is_raw else placed(requant.offset), 64),
+        Constant(f"{name}_scale", "float", none if is_raw else placed(requant.scale), alignment),
+        Constant(f"{name}_bias", "float", none if is_raw else placed(requant.offset), alignment),
     ]
     if is_raw:
         constants += [

@@ -1,0 +1,8 @@
+/* Micro-kernels for Arm Cortex-M0: plain C in blocks that its eight registers hold. */
+#ifndef QMC_CORTEX_M0_H
+#define QMC_CORTEX_M0_H
+
+#define QMC_DOT_CHANNELS 2
+#include "c99.h"
+
+#endif

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qmc.codegen.scratch import Scratch
 from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
@@ -36,7 +36,7 @@ class VectorLayer:
     family: KernelFamily
     prefix: str
     writer: Writer
-    scratch: Scratch
+    scratch: Scratch = field(default_factory=lambda: Scratch(alignment=64))
     over_read: int = 0
     knobs: Knobs = NO_KNOBS
 

@@ -99,15 +99,14 @@ def test_number_formats_under_qemu_equal_the_reference(
 def test_pairs_of_widths_under_qemu_equal_the_reference(
     family: KernelFamily, tmp_path: Path
 ) -> None:
-    """Every width of weights with every one of inputs, as products and depthwise by turns."""
-    net = Builder((1, 19, 3, 5), 8, seed=1)
+    """Every width of weights with every one of inputs; depthwise every ninth."""
+    net = Builder((1, 13, 3, 5), 8, seed=1)
     at = net.input
     for index in range(65):
         widths = (index % 8 + 1, (index + 1) // 8 % 8 + 1)
-        if (index + index // 8) % 2:
-            at = net.conv(at, 19, (3, 2), widths, groups=19, pads=(1, 0, 1, 1))
-        else:
-            at = net.conv(at, 19, (1, 1), widths)
+        if index % 9 == 8:
+            at = net.conv(at, 13, (3, 2), widths, groups=13, pads=(1, 0, 1, 1))
+        at = net.conv(at, 13, (1, 1), widths)
     check_small(net, family, tmp_path)
 
 

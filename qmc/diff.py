@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmc.edited_files import as_written
 from qmc.errors import DataError
 from qmc.plan import load_plan, load_report
 from qmc.yaml_input import read_yaml
@@ -53,9 +54,13 @@ def diff(first: Path, second: Path) -> Json:
         ``change`` is b - a, ``relative`` that over a.
 
     Raises:
-        DataError: one of them is neither.
+        DataError: one of them is neither, or is damaged.
     """
-    a, b = load_side(first), load_side(second)
+    with as_written(first, second):
+        return _compare(load_side(first), load_side(second))
+
+
+def _compare(a: Side, b: Side) -> Json:
     names = list(dict.fromkeys([*a.layers, *b.layers]))
     return {
         "a": {"path": a.path, **a.header},

@@ -9,7 +9,13 @@ from pathlib import Path
 from qmc.errors import DataError
 
 #: What working with data does when a part is missing or of another kind.
-_SIGNS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_SIGNS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextlib.contextmanager
@@ -27,6 +33,6 @@ def as_written(*paths: Path, signs: tuple[type[Exception], ...] = ()) -> Iterato
     """
     try:
         yield
-    except (*_SIGNS, *signs) as error:
+    except _SIGNS + signs as error:
         where = " or ".join(str(path) for path in paths)
         raise DataError(f"{where}: not as qmc wrote it: {error!r:.120}") from error

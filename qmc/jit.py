@@ -47,16 +47,30 @@ def compiled(function: _Function) -> _Function:
     Numba itself looks only at the file of the function called, not at what that calls. Without a
     folder that can be written every process compiles anew.
     """
+    return _compiled(function, into_callers=False)
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile as :func:`compiled` does, into the machine code of every caller.
+
+    For the small parts of a loop that runs millions of times: passing an array or a record to a
+    function costs as much as many of them do.
+    """
+    return _compiled(function, into_callers=True)
+
+
+def _compiled(function: _Function, into_callers: bool) -> _Function:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": into_callers}
     folder = _code_folder()
     if folder is None:
-        return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
+        return cast(_Function, numba.njit(**options)(function))
     config: Any = numba.config  # has no static types
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return cast(_Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+        return cast(_Function, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # "cannot cache function: no locator available"
-        return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
+        return cast(_Function, numba.njit(**options)(function))
     finally:
         config.CACHE_DIR = previous
 

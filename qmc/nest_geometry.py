@@ -8,7 +8,7 @@ The same rules as :mod:`qmc.cost_models.tiles` and :mod:`qmc.cost_models.receive
 
 from __future__ import annotations
 
-from qmc.jit import compiled
+from qmc.jit import inlined
 from qmc.nest_records import (
     DIM,
     EXTENT,
@@ -31,19 +31,19 @@ from qmc.nest_records import (
 )
 
 
-@compiled
+@inlined
 def window_height(problem: Problem, tile: Ints) -> int:
     """Rows of I under a tile."""
     return (tile[P] - 1) * problem.window[0] + (tile[R] - 1) * problem.window[1] + 1
 
 
-@compiled
+@inlined
 def window_width(problem: Problem, tile: Ints) -> int:
     """Columns of I under a tile."""
     return (tile[Q] - 1) * problem.window[2] + (tile[S] - 1) * problem.window[3] + 1
 
 
-@compiled
+@inlined
 def tile_elements(problem: Problem, operand: int, tile: Ints) -> int:
     """Elements of an operand's box."""
     if operand == W:
@@ -54,13 +54,13 @@ def tile_elements(problem: Problem, operand: int, tile: Ints) -> int:
     return depth * window_height(problem, tile) * window_width(problem, tile)
 
 
-@compiled
+@inlined
 def distinct_outputs(problem: Problem, nest: Nest, level: int) -> int:
     """Output elements that one instance of ``level`` ever sees."""
     return nest.outputs[level]
 
 
-@compiled
+@inlined
 def moved_elements(problem: Problem, nest: Nest, operand: int, level: int) -> int:
     """Elements that reach one instance of ``level`` over the run."""
     if operand == I:
@@ -73,7 +73,7 @@ def moved_elements(problem: Problem, nest: Nest, operand: int, level: int) -> in
     return tile_elements(problem, operand, nest.tile[level]) * visits
 
 
-@compiled
+@inlined
 def _moved_inputs(problem: Problem, nest: Nest, level: int) -> int:
     """The same for I, whose boxes overlap: only what the previous box did not cover is moved."""
     tile = nest.tile[level]
@@ -105,7 +105,7 @@ def _moved_inputs(problem: Problem, nest: Nest, level: int) -> int:
     return total
 
 
-@compiled
+@inlined
 def _charge(depth: int, height: int, width: int, down: int, right: int) -> tuple[int, int]:
     """Elements of a moved box outside the old one; axis and sign of the move if both overlap."""
     if down == 0 and right == 0:
@@ -117,7 +117,7 @@ def _charge(depth: int, height: int, width: int, down: int, right: int) -> tuple
     return depth * height * abs(right), (2 if right > 0 else -2)
 
 
-@compiled
+@inlined
 def distinct_receivers(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -> int:
     """Instances of ``inner`` below one of ``outer`` that need different data at once."""
     count = 1
@@ -128,19 +128,19 @@ def distinct_receivers(problem: Problem, nest: Nest, operand: int, outer: int, i
     return count
 
 
-@compiled
+@inlined
 def distinct_along(problem: Problem, nest: Nest, operand: int, level: int, axis: int) -> int:
     """Different tiles along one axis of the fan-out below ``level``."""
-    count = 1
-    for dim in range(8):
-        if problem.relevant[operand, dim]:
-            count *= nest.factors[level, axis, dim]
-    if operand == I:
-        count = _share_windows(problem, nest, level, axis, count)
-    return count
+    along = nest.factors[level, axis]
+    if operand == W:
+        return along[G] * along[K] * along[C] * along[R] * along[S]
+    if operand == O:
+        return along[N] * along[G] * along[K] * along[P] * along[Q]
+    count = along[N] * along[G] * along[C] * along[P] * along[R] * along[Q] * along[S]
+    return _share_windows(problem, nest, level, axis, count)
 
 
-@compiled
+@inlined
 def _share_windows(problem: Problem, nest: Nest, level: int, axis: int, count: int) -> int:
     """Instances along one axis whose windows start at the same place share them."""
     factors = nest.factors[level, axis]
@@ -157,7 +157,7 @@ def _share_windows(problem: Problem, nest: Nest, level: int, axis: int, count: i
     return count
 
 
-@compiled
+@inlined
 def distinct_sums(a: int, n: int, b: int, m: int) -> int:
     """Number of different values of a*i + b*j for i < n, j < m."""
     x, y = a, b
@@ -167,7 +167,7 @@ def distinct_sums(a: int, n: int, b: int, m: int) -> int:
     return n * m - shared
 
 
-@compiled
+@inlined
 def reduced_in_space(nest: Nest, level: int) -> bool:
     """Whether instances of ``level`` add up the same outputs with others."""
     return nest.summed[level, 1] != 0

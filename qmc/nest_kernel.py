@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from qmc.cost_models.ports import ROUNDING
-from qmc.jit import compiled
+from qmc.jit import compiled, inlined
 from qmc.nest_geometry import (
     distinct_along,
     distinct_receivers,
@@ -107,12 +107,15 @@ __all__ = [
 ]
 
 
+#: A number for each dim.
+Row = tuple[int, int, int, int, int, int, int, int]
+
 #: What a reciprocal is too small by, relative (:func:`ceil_quotient`), and numbers small enough.
 BELOW = 2.0**-50
 _EXACT = 1 << 48
 
 
-@compiled
+@inlined
 def ceil_div(numerator: int, denominator: int) -> int:
     """Quotient rounded up."""
     return (numerator + denominator - 1) // denominator
@@ -132,7 +135,7 @@ def packed_words(problem: Problem, level: int, elements: int, bits: int) -> int:
     return ceil_div(elements, word // bits)
 
 
-@compiled
+@inlined
 def ceil_quotient(number: float, divisor: int, reciprocal: float) -> float:
     """A whole number over another, rounded up, by a reciprocal too small by :data:`BELOW`.
 
@@ -144,7 +147,7 @@ def ceil_quotient(number: float, divisor: int, reciprocal: float) -> float:
     return float(ceil_div(int(number), divisor))
 
 
-@compiled
+@inlined
 def _stored_words(problem: Problem, level: int, elements: int, kind: int) -> float:
     """Words that ``elements`` of W, I, a finished O or a partial sum (0 to 3) take."""
     units = float(elements * problem.pack[level, kind, 2])
@@ -152,61 +155,84 @@ def _stored_words(problem: Problem, level: int, elements: int, kind: int) -> flo
     return packs * problem.pack[level, kind, 1]
 
 
-@compiled
+@inlined
 def _row_energy(problem: Problem, level: int, words: float, action: int) -> float:
     """Energy of the row accesses that move ``words``."""
     rows = ceil_quotient(words, problem.row_words[level], problem.per_row[level])
     return rows * problem.access_pj[level, action]
 
 
-@compiled
+@inlined
+def store_row(target: Ints, row: Row) -> None:
+    """Write eight numbers, one per dim. All are known before: the compiler writes them as one."""
+    target[0], target[1], target[2], target[3] = row[0], row[1], row[2], row[3]
+    target[4], target[5], target[6], target[7] = row[4], row[5], row[6], row[7]
+
+
+@inlined
+def copy_row(target: Ints, source: Ints) -> None:
+    """Copy eight numbers, one per dim."""
+    a, b, c, d = source[0], source[1], source[2], source[3]
+    e, f, g, h = source[4], source[5], source[6], source[7]
+    store_row(target, (a, b, c, d, e, f, g, h))
+
+
+@inlined
+def quotients(row: Ints, by: Ints | Row) -> Row:
+    """Exact quotients of eight numbers below 2**53."""
+    a, b, c, d = int(row[0] / by[0]), int(row[1] / by[1]), int(row[2] / by[2]), int(row[3] / by[3])
+    e, f, g, h = int(row[4] / by[4]), int(row[5] / by[5]), int(row[6] / by[6]), int(row[7] / by[7])
+    return a, b, c, d, e, f, g, h
+
+
+@inlined
 def push_loops(nest: Nest, level: int, order: Ints) -> None:
     """Append the loops in time of ``level``; ``order`` lists all dims, innermost first."""
-    first = last = nest.loop_count[level]
+    factors, inside = nest.factors[level, 0], nest.inside[level]
+    left = quotients(nest.tile[level], factors)
+    store_row(inside, left)
+    store_row(nest.tile[level + 1], left)
+    last, steps = nest.loop_count[level], nest.steps[level]
     for position in range(7, -1, -1):
         dim = order[position]
-        extent = nest.factors[level, 0, dim]
-        nest.loops[last, DIM] = dim  # overwritten by the next one if this is no loop
-        nest.loops[last, EXTENT] = extent
-        last += extent > 1
-    steps = nest.steps[level]
-    summed = nest.summed[level, 0]
-    for row in range(first, last):
-        dim, extent = nest.loops[row, DIM], nest.loops[row, EXTENT]
-        reach = int(nest.tile[level, dim] / extent)
-        nest.loops[row, REACH] = reach
-        nest.loops[row, OUTSIDE] = steps
-        steps *= extent
-        summed |= dim == C or dim == R or dim == S
+        extent = factors[dim]
+        if extent > 1:
+            nest.loops[last, DIM] = dim
+            nest.loops[last, EXTENT] = extent
+            nest.loops[last, REACH] = inside[dim]
+            nest.loops[last, OUTSIDE] = steps
+            steps *= extent
+            last += 1
     nest.loop_count[level + 1] = last
     nest.steps[level + 1] = steps
-    nest.summed[level + 1, 0] = summed
+    summed = factors[C] * factors[R] * factors[S] > 1
+    nest.summed[level + 1, 0] = nest.summed[level, 0] | summed
 
 
-@compiled
+@inlined
 def shrink_tile(problem: Problem, nest: Nest, level: int) -> None:
-    """Extents of the tile inside the loops of ``level``, and instances that they use."""
+    """Extents of the tile inside all loops of ``level``, and instances that they use.
+
+    The loops in time must have been pushed.
+    """
     inner = level + 1
     nest.instances[inner] = nest.instances[level]
     nest.outputs[inner] = nest.outputs[level]
     nest.summed[inner, 1] = nest.summed[level, 1]
     if problem.fan_out[level, 0] * problem.fan_out[level, 1] == 1:
-        for dim in range(8):
-            nest.tile[inner, dim] = int(nest.tile[level, dim] / nest.factors[level, 0, dim])
         return
-    used, outputs = 1, 1
-    for dim in range(8):
-        taken = nest.factors[level, 1, dim] * nest.factors[level, 2, dim]
-        extent = nest.factors[level, 0, dim] * taken
-        nest.tile[inner, dim] = int(nest.tile[level, dim] / extent)
-        used *= taken
-        outputs *= taken if problem.relevant[O, dim] else 1
+    x, y = nest.factors[level, 1], nest.factors[level, 2]
+    n, g, k, c = x[N] * y[N], x[G] * y[G], x[K] * y[K], x[C] * y[C]
+    p, q, r, s = x[P] * y[P], x[Q] * y[Q], x[R] * y[R], x[S] * y[S]
+    store_row(nest.tile[inner], quotients(nest.inside[level], (n, g, k, c, p, q, r, s)))
+    outputs = n * g * k * p * q
+    used = outputs * c * r * s
     nest.instances[inner] *= used
     nest.outputs[inner] = int(nest.outputs[inner] / outputs)
     nest.summed[inner, 1] |= used > outputs
 
 
-@compiled
+@inlined
 def _count_receivers(problem: Problem, nest: Nest, level: int) -> None:
     """Instances right below ``level`` that need different data at once, by operand."""
     for operand in range(3):
@@ -246,7 +272,7 @@ def close_level(problem: Problem, nest: Nest, level: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def _serve(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -> None:
     """Charge ``outer`` for all its accesses of ``operand``, now that its inner holder is known."""
     served = nest.served[inner, operand]
@@ -274,7 +300,7 @@ def _serve(problem: Problem, nest: Nest, operand: int, outer: int, inner: int) -
     nest.held_words[inner, outer] += int(held)
 
 
-@compiled
+@inlined
 def _output_words(
     problem: Problem, nest: Nest, level: int, updates: int, written_back: int, tile: int
 ) -> tuple[float, float, float, float]:
@@ -293,7 +319,7 @@ def _output_words(
     )
 
 
-@compiled
+@inlined
 def output_counts(
     problem: Problem, nest: Nest, level: int, updates: int, written_back: int
 ) -> tuple[int, int, int, bool]:
@@ -308,7 +334,7 @@ def output_counts(
     return updates - distinct, fills, final, partial
 
 
-@compiled
+@inlined
 def port_cycles(problem: Problem, nest: Nest, level: int) -> int:
     """Cycles that the ports of the memories priced outside ``level`` need."""
     cycles = 0.0
@@ -320,7 +346,7 @@ def port_cycles(problem: Problem, nest: Nest, level: int) -> int:
     return int(np.ceil(cycles))
 
 
-@compiled
+@inlined
 def total_cost(problem: Problem, nest: Nest) -> tuple[float, int]:
     """Energy in pJ and cycles of a finished nest."""
     levels = problem.levels
@@ -359,10 +385,9 @@ def price_all(problem: Problem, nest: Nest, factors: Ints, orders: Ints) -> Floa
     results = np.empty((factors.shape[0], 2))
     for index in range(factors.shape[0]):
         for level in range(problem.levels):
-            for dim in range(8):
-                nest.order[level, dim] = orders[index, level, dim]
-                for block in range(3):
-                    nest.factors[level, block, dim] = factors[index, level, block, dim]
+            copy_row(nest.order[level], orders[index, level])
+            for block in range(3):
+                copy_row(nest.factors[level, block], factors[index, level, block])
         energy, cycles, fits = price(problem, nest)
         results[index, 0] = energy if fits else np.nan
         results[index, 1] = cycles if fits else np.nan

@@ -89,7 +89,8 @@ PROBLEM = np.dtype(
 
 #: A mapping under construction; what is known of level l depends on the loops outside it only.
 #: factors: temporal, x and y factors of the blocks of a level. order: of its loops in time,
-#: innermost first, where a whole mapping is priced. tile: extents of the tile it holds.
+#: innermost first, where a whole mapping is priced. tile: extents of the tile it holds. inside: of
+#: what its loops in time leave of it.
 #: loops: loops in time, outermost first: dim, extent, extent of that dim inside it, product of the
 #: extents outside it.
 #: loop_count: rows of loops outside a level. steps: their product. instances: loops in space
@@ -104,6 +105,7 @@ NEST = np.dtype(
         ("factors", np.int64, (MAX_LEVELS, 3, 8)),
         ("order", np.int64, (MAX_LEVELS, 8)),
         ("tile", np.int64, (MAX_LEVELS + 1, 8)),
+        ("inside", np.int64, (MAX_LEVELS, 8)),
         ("loops", np.int64, (_MAX_LOOPS, 4)),
         ("loop_count", np.int64, (MAX_LEVELS + 1,)),
         ("steps", np.int64, (MAX_LEVELS + 1,)),
@@ -127,7 +129,7 @@ Nest = Any
 def empty_nest(bounds: Ints) -> Nest:
     """A nest without loops."""
     nest = np.zeros(1, NEST)[0]
-    for field in ("factors", "tile", "loops", "steps", "instances", "spread"):
+    for field in ("factors", "tile", "inside", "loops", "steps", "instances", "spread"):
         nest[field] = 1
     nest["tile"][0] = bounds
     nest["outputs"][0] = np.prod([bounds[dim] for dim in (N, G, K, P, Q)])

@@ -126,6 +126,6 @@ def _raised_note(raised: Mapping[str, int]) -> str:
     """One sentence on the channels whose scale had to be raised, by layer."""
     where = ", ".join(f"{name} ({count})" for name, count in raised.items())
     return (
-        f"{sum(raised.values())} channels have almost no weights beside their bias; their weight "
+        f"channels with almost no weights beside their bias: {sum(raised.values())}; their weight "
         f"scales were raised to keep the accumulator in range: {where}"
     )

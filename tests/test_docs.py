@@ -41,6 +41,14 @@ def anchors(page: Path) -> set[str]:
     return github & {re.sub(r"[-\s]+", "-", text) for text in plain}
 
 
+def test_contributing_page_names_every_command_of_the_makefile() -> None:
+    makefile = (ROOT / ".ci" / "Makefile").read_text(encoding="utf-8")
+    names = re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)
+    page = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    assert len(names) == 9
+    assert not [name for name in names if name != "help" and f".ci/Makefile {name}`" not in page]
+
+
 def test_command_page_is_current() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert page == cli_page(page), "python -m qmc.cli_page"

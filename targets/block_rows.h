@@ -5,13 +5,15 @@
 
 #include "vector.h"
 
-#define QMC_LANES 4          /* channels of a vector */
-#define QMC_MOST_CHANNELS 16 /* of a block: four vectors */
-#ifndef QMC_DOT_CHANNELS     /* that qmc_dots sums at a time, as registers allow */
-#define QMC_DOT_CHANNELS QMC_LANES
+#ifndef QMC_LANES /* channels of a vector; a block has up to four vectors */
+#define QMC_LANES 4
+#endif
+#define QMC_MOST_CHANNELS (4 * QMC_LANES)
+#ifndef QMC_DOT_CHANNELS /* that qmc_dots sums at a time, as registers allow */
+#define QMC_DOT_CHANNELS 4
 #endif
 
-/* sums[i * 16 + j] += products of pixel i, count bytes, with channel j; mr pixels,
+/* sums[i * QMC_MOST_CHANNELS + j] += products of pixel i, count bytes, with channel j; mr pixels,
    QMC_DOT_CHANNELS channels. */
 QMC_INLINE void qmc_dots(const int mr, const uint8_t *restrict a, const ptrdiff_t step,
                          const int8_t *restrict w, const ptrdiff_t row, const int count,
@@ -31,6 +33,31 @@ QMC_INLINE void qmc_window(const int channels, const int height, const int width
     X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24)
 #define QMC_MOST_TAPS 25
 
+/* sums[c] += products of count inputs, at most QMC_MOST_COLUMNS, with channel c: for runs so short
+   that sums across vectors would cost more than their products. */
+#define QMC_MOST_COLUMNS 32
+QMC_INLINE void qmc_columns(const int channels, const int count, const uint8_t *restrict in,
+                            const int8_t *restrict weights, int32_t *restrict sums)
+{
+#define QMC_INPUT(t) const int x##t = in[count > t ? t : 0];
+    QMC_TAPS(QMC_INPUT)
+    QMC_INPUT(25) QMC_INPUT(26) QMC_INPUT(27) QMC_INPUT(28) QMC_INPUT(29) QMC_INPUT(30)
+    QMC_INPUT(31)
+#undef QMC_INPUT
+    for (int c = 0; c < channels; c++) {
+        int32_t sum = sums[c];
+#define QMC_PRODUCT(t)                                         \
+    if (count > t) {                                           \
+        sum += (int16_t)(x##t * weights[channels * t + c]);    \
+    }
+        QMC_TAPS(QMC_PRODUCT)
+        QMC_PRODUCT(25) QMC_PRODUCT(26) QMC_PRODUCT(27) QMC_PRODUCT(28) QMC_PRODUCT(29)
+        QMC_PRODUCT(30) QMC_PRODUCT(31)
+#undef QMC_PRODUCT
+        sums[c] = sum;
+    }
+}
+
 /* Where tap t of a window of width columns lies. */
 QMC_INLINE const uint8_t *qmc_tap(const int t, const int width, const int dilation,
                                   const int checked, const uint8_t *const *row, const int left,
@@ -44,11 +71,11 @@ QMC_INLINE const uint8_t *qmc_tap(const int t, const int width, const int dilati
 /* channels sums as bytes. */
 QMC_INLINE void qmc_finish(uint8_t *restrict out, const int32_t *restrict sums,
                            const struct qmc_requant requant, const int channels, const int count,
-                           const int low, const int high)
+                           const int form, const int low, const int high)
 {
     uint8_t bytes[32];
     for (int c = 0; c < channels; c++) {
-        const int32_t y = qmc_scale_high(sums[c], requant.factor[c], requant.shift[c],
+        const int32_t y = qmc_scale_high(sums[c] * (1 << (form >> 20)), requant.factor[c], requant.shift[c],
                                          requant.bias[c]);
         bytes[c] = (uint8_t)(y < low ? low : y > high ? high : y);
     }
@@ -71,7 +98,12 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
             sums[QMC_MOST_CHANNELS * i + c] = requant.start[c];
         }
     }
-    for (int r = 0; r < rows; r++) {
+    if (form & QMC_BY_INPUT) {
+        for (int i = 0; i < mr; i++) {
+            qmc_columns(channels, length, in + i * step, weights, sums + QMC_MOST_CHANNELS * i);
+        }
+    }
+    for (int r = 0; r < rows && !(form & QMC_BY_INPUT); r++) {
         for (int s = 0; s < taps; s++) {
             QMC_ROLLED
             for (int c = 0; c < channels; c += QMC_DOT_CHANNELS) {
@@ -85,7 +117,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
             memcpy(raw + channels * i, sums + QMC_MOST_CHANNELS * i, 4 * (size_t)channels);
         } else {
             qmc_finish(out + i * out_step, sums + QMC_MOST_CHANNELS * i, requant, channels, count,
-                       low, high);
+                       form, low, high);
         }
     }
 }
@@ -109,7 +141,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
             if (form & QMC_RAW) {                                                                \
                 memcpy(raw + channels * i, sums, sizeof sums);                                   \
             } else {                                                                             \
-                qmc_finish(out + i * out_step, sums, requant, channels, count, low, high);       \
+                qmc_finish(out + i * out_step, sums, requant, channels, count, form, low, high);       \
             }                                                                                    \
         }                                                                                        \
     }

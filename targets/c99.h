@@ -4,6 +4,9 @@
 #define QMC_C99_H
 
 #define QMC_TARGET
+#ifndef QMC_LANES
+#define QMC_LANES 8
+#endif
 #include "block_rows.h"
 
 #ifndef QMC_DOT_UNROLL /* else the header of a processor without vectors says how far */

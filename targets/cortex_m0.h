@@ -3,6 +3,7 @@
 #define QMC_CORTEX_M0_H
 
 #define QMC_DOT_CHANNELS 2
+#define QMC_LANES 4
 #include "c99.h"
 
 #endif

@@ -34,6 +34,7 @@ class KernelFamily:
             of the next one, sums in the order in which instructions narrow them. "rows": all inputs
             of a channel one after another, as loops that sum over inputs read them.
         run_bytes: the inputs of a run are read in groups of so many.
+        columns: runs up to so many bytes have their weights input by input; 0 is never.
         requant: how sums are scaled: "float" by fused multiply-adds, "integer" by the high half of
             a 32-bit product.
         signed_inputs: the unit multiplies signed bytes: the kernels subtract 128 from the inputs,
@@ -61,6 +62,7 @@ class KernelFamily:
     strip_bytes: int
     panels: str = "quads"
     run_bytes: int = 4
+    columns: int = 0
     requant: str = "float"
     signed_inputs: bool = False
     registers: int = 0

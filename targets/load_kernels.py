@@ -56,6 +56,7 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         strip_bytes=spec.strip_bytes,
         panels=spec.panels,
         run_bytes=spec.run_bytes,
+        columns=spec.columns,
         requant=spec.requant,
         signed_inputs=spec.signed_inputs,
         alignment=spec.alignment,

@@ -267,6 +267,7 @@ class KernelsSpec(_Model):
     strip_bytes: _Count = 16384
     panels: Literal["quads", "rows"] = "quads"
     run_bytes: Literal[4, 8, 16] = 4
+    columns: Annotated[int, Field(ge=0, le=32)] = 0
     requant: Literal["float", "integer"] = "float"
     signed_inputs: bool = False
     alignment: Literal[4, 8, 16, 32, 64] = 64

@@ -38,6 +38,8 @@
 #define QMC_SATURATE 2 /* results may leave 16 bits: clamp them before they are narrowed */
 #define QMC_RAW 4      /* no float form is exact: sums are stored as they are */
 #define QMC_SHORT 8    /* the sum of any two products fits 16 bits */
+#define QMC_LIFT(bits) ((bits) << 20) /* with QMC_HIGH: sums are shifted left first */
+#define QMC_BY_INPUT 64 /* weights lie input by input, the block's channels side by side */
 #define QMC_HIGH 32    /* sums are scaled by the high half of a 32-bit product and a shift */
 #define QMC_WIDE 16    /* weights are 16-bit numbers: the even bytes of a vector, then its odd ones */
 #define QMC_AHEAD(kib) ((kib) << 8) /* fetch weights so far ahead into the second-level cache */
@@ -67,7 +69,7 @@ QMC_INLINE struct qmc_requant qmc_high_constants(const int32_t *start, const int
     return constants;
 }
 
-/* ((multiplier * x + half) >> (shift + 25)) + bias: floors nest, so that the high half of the
+/* ((multiplier * x + half) >> (shift + 25)) + bias, shift + 25 less the lift of x: floors nest, so that the high half of the
    product loses nothing. */
 QMC_INLINE int32_t qmc_scale_high(const int32_t x, const int32_t factor, const int shift,
                                   const int32_t bias)

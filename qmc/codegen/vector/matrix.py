@@ -43,6 +43,7 @@ from qmc.codegen.vector.sources import (
 from qmc.codegen.vector.weights import matrix_panel, pack_planes
 from qmc.codegen.writer import linear
 from qmc.packing import row_bytes
+from qmc.targets import KernelFamily
 
 #: Pixels from which on it pays to widen weights beforehand.
 _WIDE_PIXELS = 16
@@ -66,6 +67,7 @@ class MatrixPlan:
             before anything else, or "each" in its turn.
         is_wide: whether weights are widened.
         runs: geometry of a block's pixels; not that of the input where their runs are gathered.
+        is_column: whether weights lie input by input.
     """
 
     geometry: Geometry
@@ -76,6 +78,7 @@ class MatrixPlan:
     unpack: str
     is_wide: bool
     runs: Geometry
+    is_column: bool = False
 
     @property
     def gathers(self) -> bool:
@@ -102,8 +105,8 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     requant = vector_requant(integer, family)
     pixels = geometry.lines * geometry.pixels
     is_wide = family.widens and not requant.is_short and pixels >= _WIDE_PIXELS
-    is_short = geometry.rows * geometry.taps > 1 and geometry.length < _SHORT_RUN * family.run_bytes
-    runs = gathered(geometry) if is_short and family.panels == "rows" else geometry
+    runs = _runs(geometry, family)
+    is_column = runs.rows * runs.taps == 1 and runs.length <= family.columns
     run = runs.rows * runs.taps * runs.quads * family.vector_bytes
     most = len(family.pixels)
     if is_wide and 2 * run * most > _WIDE_PANEL:
@@ -125,7 +128,16 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
         unpack="" if is_ready else "all" if pixels_outside else _unpack(layer, is_small),
         is_wide=is_wide,
         runs=runs,
+        is_column=is_column,
     )
+
+
+def _runs(geometry: Geometry, family: KernelFamily) -> Geometry:
+    """How a kernel reads the runs under its pixels: short ones are gathered where that pays."""
+    is_short = geometry.length < _SHORT_RUN * family.run_bytes
+    if family.panels == "rows" and is_short and geometry.rows * geometry.taps > 1:
+        return gathered(geometry)
+    return geometry
 
 
 def _pixels_outside(layer: VectorLayer) -> bool:
@@ -304,6 +316,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
     integer, geometry, block = layer.integer, plan.geometry, plan.blocks[entry]
     bounds, lanes, name = integer.layer.bounds, layer.family.lanes, layer.prefix
     vectors, is_raw = block.vectors, plan.requant.form is Form.RAW
+    column = " | QMC_BY_INPUT" * plan.is_column
     runs, place = plan.runs, "runs" if plan.gathers else _first_pixel(layer, plan)
     line = "(top + p)" if geometry.strip_rows else "p"
     places = sum(b.vectors * b.repeat for b in plan.blocks) * lanes
@@ -321,7 +334,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
         f"    {place}, {runs.pixel_step}, {weights},\n"
         f"    {constants_at(layer, plan.requant, first)},\n"
         f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
-        f"{plan.requant.flags(plan.is_wide)}{_ahead(layer, plan)}, {layer.clip});"
+        f"{plan.requant.flags(plan.is_wide)}{_ahead(layer, plan)}{column}, {layer.clip});"
     )
     if is_raw:
         assert integer.requant is not None
@@ -356,7 +369,8 @@ def _constants(layer: VectorLayer, plan: MatrixPlan) -> tuple[Constant, ...]:
             for index in range(block.repeat):
                 begin = block.first + index * block.vectors * lanes
                 part = weights[group, begin : begin + block.count]
-                panel = matrix_panel(part, order, lanes, runs.quads, layer.family.panels)
+                panels_of = "columns" if plan.is_column else layer.family.panels
+                panel = matrix_panel(part, order, lanes, runs.quads, panels_of)
                 panels.append(pack_planes(panel, bits))
                 inside = order < block.count
                 places.append(np.where(inside, group * bounds.K + begin + order, -1))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.codegen.constants import Constant
-from qmc.codegen.vector.requant import Form, VectorRequant
+from qmc.codegen.vector.requant import Form, VectorRequant, high_constants
 from qmc.codegen.vector.sources import VectorLayer
 
 
@@ -47,10 +47,11 @@ def requant_constants(
     alignment = layer.family.alignment
     constants = [Constant(f"{name}_start", "int32_t", placed(requant.start), alignment)]
     if is_high:
+        factor, shift = high_constants(exact)
         return (
             *constants,
-            Constant(f"{name}_factor", "int32_t", placed(exact.multiplier.astype(np.int32) << 7)),
-            Constant(f"{name}_shift", "uint8_t", placed((exact.shift - 25).astype(np.uint8), 1)),
+            Constant(f"{name}_factor", "int32_t", placed(factor)),
+            Constant(f"{name}_shift", "uint8_t", placed(shift, 1)),
             Constant(f"{name}_offset", "int32_t", placed(exact.offset.astype(np.int32))),
         )
     none = np.zeros(1, np.float32)

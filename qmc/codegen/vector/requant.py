@@ -29,8 +29,9 @@ _EXACT_INT = (1 << 24) - 1
 _NARROW = (1 << 15) - 8
 #: What kernels subtract from bytes to make them signed.
 _SIGN = 128
-#: Shifts that leave 1 to 31 bits after the high half of ``multiplier * 2^7 * X``.
-_HIGH_SHIFTS = (26, 56)
+#: What the high half of ``multiplier * 2^7 * X`` leaves of a shift: at least 1, at most 31.
+HIGH_SHIFT = 25
+_LEAST_SHIFT = HIGH_SHIFT + 1
 
 
 class Form(StrEnum):
@@ -54,6 +55,7 @@ class VectorRequant:
         start: (channels,) int32, where sums begin.
         scale: (channels,) float32, m / 2^s.
         offset: (channels,) float32.
+        lift: bits by which sums are shifted left before they are scaled.
     """
 
     form: Form
@@ -61,10 +63,12 @@ class VectorRequant:
     start: NDArray[np.int32]
     scale: NDArray[np.float32]
     offset: NDArray[np.float32]
+    lift: int = 0
 
     def flags(self, is_wide: bool) -> str:
         """The form as a C argument; ``is_wide`` where the kernel finds its weights widened."""
         words = [self.form.value, "QMC_SHORT" * self.is_short, "QMC_WIDE" * is_wide]
+        words += [f"QMC_LIFT({self.lift})"] * bool(self.lift)
         return " | ".join(word for word in words if word)
 
 
@@ -87,6 +91,7 @@ def vector_requant(integer: IntegerLayer, family: KernelFamily) -> VectorRequant
         (requant.start.astype(np.int64) + lift + shifted).astype(np.int32),
         np.where(exact, scale, 0).astype(np.float32),
         np.where(exact, offset, 0).astype(np.float32),
+        _lift(requant) if form is Form.HIGH else 0,
     )
 
 
@@ -118,9 +123,25 @@ def _choose(integer: IntegerLayer, requant: Requant) -> Form:
 
 def _choose_integer(integer: IntegerLayer, requant: Requant) -> Form:
     """``(m*X + half) >> s`` from the high half of 2^7*m*X: floors nest, one rounding remains."""
-    fits = _HIGH_SHIFTS[0] <= requant.shift.min() and requant.shift.max() <= _HIGH_SHIFTS[1]
+    largest = max(np.abs(end).max() for end in _range(integer, requant))
+    fits = int(largest) << _lift(requant) < 1 << 31
     is_plain = requant.rounding is Rounding.HALF_UP and integer.output.bits <= 8
     return Form.HIGH if fits and is_plain and requant.multiplier.max() < 1 << 24 else Form.RAW
+
+
+def _lift(requant: Requant) -> int:
+    """Bits by which X is shifted left, so that all shifts of the layer exceed 25."""
+    return max(0, _LEAST_SHIFT - int(requant.shift.min()))
+
+
+def high_constants(requant: Requant) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Factors and remaining shifts of :attr:`Form.HIGH`, by channel.
+
+    Where more than 31 bits would remain, ``|m*X| < 2^(s-1)``: the result is 0, by a factor of 0.
+    """
+    shift = requant.shift.astype(np.int64) - HIGH_SHIFT + _lift(requant)
+    factor = np.where(shift <= 31, requant.multiplier.astype(np.int64) << 7, 0)
+    return factor.astype(np.int32), np.where(shift <= 31, shift, 1).astype(np.uint8)
 
 
 def _range(integer: IntegerLayer, requant: Requant) -> tuple[IntArray, IntArray]:

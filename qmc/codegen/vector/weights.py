@@ -29,13 +29,15 @@ def matrix_panel(
 
     Returns:
         Flat codes: run, quad of inputs, vector, lane, input of the quad; of ``rows``: place, run,
-        input.
+        input; of ``columns``: run, input, place.
     """
     channels, runs, length = weights.shape
     padded = np.zeros((len(order), runs, quads * _QUAD), np.int8)
     padded[:channels, :, :length] = weights
     if panels == "rows":
         return padded[order].reshape(-1)
+    if panels == "columns":
+        return np.ascontiguousarray(padded[order].transpose(1, 2, 0)).reshape(-1)
     placed = padded[order].reshape(-1, lanes, runs, quads, _QUAD)
     return np.ascontiguousarray(placed.transpose(2, 3, 0, 1, 4)).reshape(-1)
 

@@ -5,11 +5,11 @@ Usage::
     python benchmarks/kill_runs.py [--kills N] [--seed N] [--generations N]
 
 A small network is explored once without a disturbance. Then the same command runs with an empty
-cache and is killed with SIGKILL ``--kills`` times, in turn after a random share of that time and
-after a random number of trials, and at last runs to its end. Each time: the output folder is absent
-or whole; the store of trials passes SQLite's own check, and still has every row that it had before.
-At the end every file of the front has the same bytes as without a kill, and the store has the same
-rows. Then the same with compile.
+cache and is killed with SIGKILL ``--kills`` times, in turn after a random number of trials and
+after a random share of that time, and at last runs to its end. Each time: the output folder is
+absent or whole; the store of trials passes SQLite's own check, and still has every row that it had
+before. At the end every file of the front has the same bytes as without a kill, and the store has
+the same rows. Then the same with compile.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from small_classifier import write_classifier
+
+from qmc.cache import cache_folder
 
 #: Files of a build that tell when it was made or how long something took.
 _TIMED = {"report.json", "report.csv"}
@@ -94,19 +96,15 @@ def torment(command: list[str], name: str, arguments: argparse.Namespace, folder
     rng = random.Random(arguments.seed)
     output = folder / "out"
     full = [*command, "-o", str(output)]
-    run(full, folder / "warm")  # compiled code; not part of the time
+    undisturbed, killed = fresh_cache(folder / "undisturbed"), fresh_cache(folder / "killed")
     began = time.monotonic()
-    warm = folder / "whole"
-    seed_code(folder / "warm", warm)
-    run(full, warm)
-    whole, expected, trials = time.monotonic() - began, contents(output), rows(warm)
+    run(full, undisturbed)
+    whole, expected, trials = time.monotonic() - began, contents(output), rows(undisturbed)
     move_away(output)
-    killed = folder / "killed"
-    seed_code(folder / "warm", killed)
     known: dict[str, str] = {}
     kills = 0
     for number in range(arguments.kills):
-        if number % 2 and len(known) < len(trials):
+        if number % 2 == 0 and len(known) < len(trials):
             ended = run(full, killed, trials=rng.randint(len(known) + 1, len(trials)))
         else:
             ended = run(full, killed, rng.uniform(0.05, 1.0) * whole)
@@ -134,10 +132,14 @@ def torment(command: list[str], name: str, arguments: argparse.Namespace, folder
     )
 
 
-def seed_code(source: Path, cache: Path) -> None:
-    """An empty cache that shares the machine code, which takes a minute to make."""
+def fresh_cache(cache: Path) -> Path:
+    """An empty cache but for the machine code, a minute of compilation, that the user's has."""
+    known = cache_folder()
     cache.mkdir()
-    (cache / "machine-code").symlink_to(source / "machine-code")
+    if known is not None:
+        (known / "machine-code").mkdir(parents=True, exist_ok=True)
+        (cache / "machine-code").symlink_to(known / "machine-code")
+    return cache
 
 
 def move_away(folder: Path) -> None:

@@ -30,6 +30,7 @@ from rich.console import Console
 
 from qmc.bit_costs import LayerCosts, machine_costs
 from qmc.bit_front import Point, spread
+from qmc.bit_problem import SENSITIVITY
 from qmc.bit_space import BitSpace, make_space
 from qmc.cost_models.analytical import AnalyticalModel, PsumRule
 from qmc.cost_models.streaming import streaming_cost
@@ -50,6 +51,8 @@ NETWORKS = {
 }
 PAPER = "37 %"
 UNIFORM = range(8, 1, -1)
+#: Nats that mostly lose nothing.
+FIRST_GUESS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +159,44 @@ class Trials:
         return replace(point, check=check)
 
 
-def measured_front(space: BitSpace, trials: Trials, count: int) -> list[Point]:
-    """Points of the exact front, least loss first: some at even distances, then by bisection.
+def measured_front(space: BitSpace, trials: Trials, count: int, guess: float) -> list[Point]:
+    """Points of the exact front, least loss first: some at even distances, then a search.
 
-    Bisected is between the last point without a drop and the next one.
+    Sought is the last point without a drop, from the one of a sensitivity on, in growing steps and
+    then by bisection, to a thirtieth of the front.
     """
     front = space.useful(space.front())
-    found = {p.choice.options: p for p in trials.measured(spread(front, count))}
-    order = {point.choice.options: number for number, point in enumerate(front)}
-    while True:
-        tried = sorted(found.values(), key=lambda p: order[p.choice.options])
-        last = max((i for i, p in enumerate(tried) if lost(p) <= 0.0), default=0)
-        if last + 1 == len(tried):
-            return tried
-        low, high = (order[tried[i].choice.options] for i in (last, last + 1))
-        if high - low <= max(1, len(front) // 32):
-            return tried
-        (point,) = trials.measured([front[(low + high) // 2]])
-        found[point.choice.options] = point
+    found = {}
+
+    def loses_nothing(number: int) -> bool:
+        if number not in found:
+            (found[number],) = trials.measured([front[number]])
+        return lost(found[number]) <= 0.0
+
+    if count:
+        for point in spread(front, count):
+            loses_nothing(front.index(point))
+    least, step = max(1, len(front) // 32), max(1, len(front) // 16)
+    good = max((i for i, p in enumerate(front) if sensitivity(p) <= guess), default=0)
+    bad = len(front)
+    while good > 0 and not loses_nothing(good):
+        bad, good, step = good, max(0, good - step), 2 * step
+    step = max(1, len(front) // 16)
+    while good + step < bad:
+        if loses_nothing(good + step):
+            good, step = good + step, 2 * step
+        else:
+            bad = good + step
+    while bad - good > least:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if loses_nothing(middle) else (good, middle)
+    loses_nothing(good)
+    return [found[number] for number in sorted(found)]
+
+
+def sensitivity(point: Point) -> float:
+    """Predicted, nats."""
+    return point.choice.totals[SENSITIVITY]
 
 
 def lost(point: Point) -> float:
@@ -191,9 +214,22 @@ Series = list[tuple[str, list[tuple[float, float, str]], bool]]
 
 
 def one_rule(
-    ground: Ground, trials: Trials, arguments: argparse.Namespace, rule: PsumRule, dense: bool
+    ground: Ground,
+    trials: Trials,
+    arguments: argparse.Namespace,
+    rules: tuple[PsumRule, bool],
+    guess: float,
 ) -> tuple[Row, Series]:
-    """One row of the table, and what it adds to the picture."""
+    """One row of the table, and what it adds to the picture.
+
+    Args:
+        ground: the network on its machine.
+        trials: makes them.
+        arguments: of the command.
+        rules: of partial sums, and whether depthwise layers are coded as dense ones.
+        guess: a sensitivity that may lose nothing.
+    """
+    rule, dense = rules
     target, coding = ground.target, "dense-coded" if dense else "true"
     began = time.process_time()
     costs, at_16 = costs_under(ground.network, target, rule, dense, arguments.jobs)
@@ -203,7 +239,7 @@ def one_rule(
     equal = [p for p in space.uniforms() if p.name in names]
     began = time.process_time()
     uniforms = trials.measured(equal)
-    front = measured_front(space, trials, arguments.points)
+    front = measured_front(space, trials, arguments.points, guess)
     mixed = trials.checked(no_drop(front) or front[0])
     told(f"{len(uniforms) + len(front)} trials", began)
     row = Row(
@@ -247,7 +283,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, default=Path("study"))
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--target", nargs="+", default=["eyeriss", "simba"])
-    parser.add_argument("--points", type=int, default=8, help="of a front, before bisection")
+    parser.add_argument("--points", type=int, default=6, help="of every front, for the picture")
     parser.add_argument("--images", type=int, help="first N of each set")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
@@ -262,12 +298,13 @@ def study(arguments: argparse.Namespace, name: str) -> list[Row]:
     parts = split_images(options.model, ground.eval, arguments.jobs)
     trials = Trials(make_laboratory(options, ground), *parts)
     told(f"{name}: costs, fits and sensitivities", began)
-    rows = []
+    rows: list[Row] = []
     for machine in arguments.target:
         place, series = replace(ground, target=load_target(machine)), []
         for rule in (PsumRule.OUTPUT, PsumRule.HONEST):
             for dense in (True, False):
-                row, added = one_rule(place, trials, arguments, rule, dense)
+                guess = sensitivity(rows[-1].mixed) if rows else FIRST_GUESS
+                row, added = one_rule(place, trials, arguments, (rule, dense), guess)
                 print(" | ".join(row.cells()), flush=True)
                 rows.append(row)
                 series += added

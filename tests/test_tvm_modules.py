@@ -130,13 +130,16 @@ class Identity:
         (Identity, (1, 6, 16), 0),
     ],
 )
-def test_module_computes_what_it_did(module: Any, shape: tuple[int, ...], count: int) -> None:
+def test_module_computes_what_it_did(
+    module: Any, shape: tuple[int, ...], count: int, caplog: pytest.LogCaptureFixture
+) -> None:
     is_integer = module is Embedding
     data = np.arange(4).reshape(shape) if is_integer else noise(*shape)
     many = np.repeat(data, 3, axis=0) if shape[0] == 1 else None
     calibration = None if count == 0 else many
     annotated = qmc.partition_for_qmc(module, "eyeriss", calibration=calibration, codegen=False)
     assert len(regions(annotated)) == count
+    assert ("no layer is taken" in caplog.text) == (count == 0)
     partitioned = qmc.partition_for_qmc(module, "eyeriss", calibration=calibration)
     found, expected = run(partitioned, data), run(module, data)
     if not isinstance(found, list):

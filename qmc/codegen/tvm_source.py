@@ -19,6 +19,9 @@ _KINDS = (".c", ".h")
 #: Files of the standalone program only.
 _ALONE = ("main.c", "count.c")
 _HEAD = """\
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__OPTIMIZE__)
+#pragma GCC optimize("O3") /* TVM's export_library names no level */
+#endif
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

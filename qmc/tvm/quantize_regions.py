@@ -70,6 +70,10 @@ class QuantizeRegions:
         functions = regions(module)
         networks = {g: region_network(function) for g, function in functions.items()}
         if not networks:
+            _log.warning(
+                "no layer is taken; allowed: static shapes, batch 1, NCHW, and weights that are "
+                "constants or given as params"
+            )
             return module
         asked = self._asked(list(networks.values()))
         schemes: dict[Any, Scheme] = {}

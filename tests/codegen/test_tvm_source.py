@@ -21,8 +21,10 @@ from tests.codegen.networks import every_format, every_op
 from tests.tvm_run import reference
 
 INCLUDES = [f"-I{path()}" for path in (libinfo.find_include_path, libinfo.find_dlpack_include_path)]
-#: Unused functions of headers aside, which every program has, no warning at all.
+#: No warning at all, unused functions of headers aside, which every program has. GCC 12 warns of
+#: its own AVX-512 header in C++ (GCC bug 105593).
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]
+HEADER_BUG = ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
 
 
 def source_of(network: IntegerNetwork, target: str) -> str:
@@ -47,7 +49,8 @@ def test_source_is_c_and_cpp_without_warnings(compiler: str, target: str, tmp_pa
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {command[0]} here")
     (tmp_path / "region.c").write_text(source_of(every_op().network(), target), encoding="ascii")
-    run_command([*command, *WARNINGS, *INCLUDES, "-c", "region.c", "-o", "region.o"], tmp_path)
+    flags = WARNINGS + (HEADER_BUG if command[0] == "g++" else [])
+    run_command([*command, *flags, *INCLUDES, "-c", "region.c", "-o", "region.o"], tmp_path)
 
 
 def noise(network: IntegerNetwork, seed: int) -> NDArray[np.float32]:

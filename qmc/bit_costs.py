@@ -191,7 +191,7 @@ def bit_problem(
         network: its layers.
         target: the machine.
         widths: the variables.
-        costs: of layers with weights.
+        costs: of layers with weights, and of others that were measured.
         sensitivities: of every layer's weights and every free group.
         metric: what the first number of ``costs`` is; layers without weights cost nothing in any
             but energy.
@@ -224,7 +224,7 @@ class _Pricing:
     metric: str
 
     def cost(self, layer: Layer, triple: Triple) -> tuple[float, int] | None:
-        if layer.has_weights:
+        if layer.name in self.costs:
             return self.costs[layer.name].get(triple)
         if self.metric != ENERGY:
             return 0.0, 0

@@ -161,6 +161,10 @@ def explore_command(
         typer.Option(help="Instead of the mapper's: learned, or a CSV with layer, widths, cost."),
     ] = None,
     cost_model: CostModelOption = None,
+    measure: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of measuring latencies here; they are the cost then."),
+    ] = None,
     optimize: Annotated[Objective, typer.Option(help="Cost of the front.")] = Objective.ENERGY,
     plans: Annotated[int, typer.Option(min=2, max=999, help="Points that become plans.")] = 12,
     generations: Annotated[
@@ -195,6 +199,7 @@ def explore_command(
         sensitivity=sensitivity,
         costs=costs,
         cost_model=cost_model,
+        measure_seconds=measure,
         optimize=optimize,
         plans=plans,
         generations=generations,

@@ -49,6 +49,7 @@ from qmc.sensitivity_csv import read_costs
 from qmc.targets import Target, load_target
 from qmc.tensor_ranges import tensor_params
 from qmc.trial import Images, Laboratory, halves, load_images
+from qmc.tuning.explore_latency import measured_costs
 from qmc.widths import Widths, activation_bits
 
 #: Images that a search chooses by, and that its end is checked with, at most.
@@ -171,6 +172,8 @@ def _costs(
     options: ExploreOptions, network: Network, target: Target, tick: Tick
 ) -> tuple[Mapping[str, LayerCosts], tuple[str, ...]]:
     """Costs of the layers with weights, and what has to be said of them."""
+    if options.measure_seconds is not None:
+        return measured_costs(network, target, options, tick)
     if options.measured_costs and options.cost_model is not None:
         raise QmcError(
             f"--costs: found '{options.costs}' beside --cost-model; allowed: one of both"

@@ -27,6 +27,7 @@ from qmc.progress import Stages
 from qmc.search_result import Objective
 from qmc.sensitivity_csv import sensitivities_text
 from qmc.trial import Score
+from qmc.tuning.explore_latency import latency_entry
 from qmc.verdicts import verdicts, verdicts_csv
 
 Json = dict[str, Any]
@@ -75,6 +76,8 @@ def _write_point(
     entry = {"plan": f"{name}/plan.yaml", **point_data(point, ground.network, options)}
     entry["flash_bytes"], entry["ram_peak_bytes"] = plan.flash_bytes, plan.ram_bytes
     entry["mappings_proved"] = plan.proved
+    if options.measure_seconds is not None:
+        entry |= latency_entry(plan.integer, ground.target, point.cost)
     entry["dominated_by_uniform"] = [u.name for u in found.uniforms if dominates(u, point)]
     entry["best_uniform"] = beside and point_data(beside, ground.network, options)
     entry["command"] = (
@@ -256,9 +259,21 @@ def print_front(data: Json, console: Console) -> None:
         table.add_row(*_row(entry, data["objective"]))
     console.print(Text(f"\n{data['network']} on {data['target']['name']}", style="bold"))
     console.print(table)
+    for line in _latency_lines(data["points"]):
+        console.print(Text(line))
     console.print(Text(data["verdict"]))
     for note in data["notes"]:
         console.print(Text(f"note: {note}", style="yellow"))
+
+
+def _latency_lines(points: list[Json]) -> list[str]:
+    """Predicted against measured latency of every plan's program, where it was measured."""
+    return [
+        f"{entry['plan'].removesuffix('/plan.yaml')}: {entry['predicted_ms']:.4f} ms predicted, "
+        f"{entry['measured_ms']:.4f} ms measured"
+        for entry in points
+        if "measured_ms" in entry
+    ]
 
 
 def _row(entry: Json, objective: str | None) -> list[str]:

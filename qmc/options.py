@@ -116,6 +116,7 @@ class ExploreOptions:
         costs: a CSV file of measured costs that take the place of the mapper's, or ``learned``: the
             learned cost model prices the mapper's mappings.
         cost_model: file written by ``qmc calibrate``, which prices them instead.
+        measure_seconds: of measuring latencies of layers here, which take the mapper's place.
         optimize: the cost of the front: energy, latency or edp.
         plans: so many points of the front become plans.
         generations: of the evolutionary search that follows where there are labels; 0 is none.
@@ -137,6 +138,7 @@ class ExploreOptions:
     sensitivity: str = SensitivityChoice.AUTO
     costs: str | None = None
     cost_model: Path | None = None
+    measure_seconds: float | None = None
     optimize: Objective = Objective.ENERGY
     plans: int = 12
     generations: int = 0
@@ -149,5 +151,6 @@ class ExploreOptions:
 
     @property
     def measured_costs(self) -> bool:
-        """Whether somebody's measurements take the place of the machine's costs."""
-        return self.costs is not None and self.costs != LEARNED
+        """Whether measurements, somebody's or made here, take the place of the machine's costs."""
+        given = self.costs is not None and self.costs != LEARNED
+        return given or self.measure_seconds is not None

@@ -33,9 +33,11 @@ QMC_INLINE void qmc_finish(const int nr, NAME(qmc_vector) s0, NAME(qmc_vector) s
 /* X(0) ... X(11) or X(23), for the pixels of a block; what lies beyond the block is dead code. */
 #define QMC_FEW_PIXELS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #ifdef QMC_MORE_PIXELS
+#define QMC_MOST_PIXELS 24
 #define QMC_PIXELS(X)                                                                \
     QMC_FEW_PIXELS(X) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23)
 #else
+#define QMC_MOST_PIXELS 12
 #define QMC_PIXELS(X) QMC_FEW_PIXELS(X)
 #endif
 

@@ -124,7 +124,7 @@ def print_program(program: Program) -> tuple[CFile, ...]:
     constants = [constant for kernel in program.kernels for constant in kernel.constants]
     include = '#include "kernels.h"\n\n'
     files = {
-        f"{name}.h": print_header(name, program.network),
+        f"{name}.h": print_header(name, program.network, bool(_check(program))),
         f"{name}.c": _print_network(program),
         "weights.c": '#include "kernels/kernels.h"\n\n'
         + "\n".join(constant.definition() for constant in constants),
@@ -139,7 +139,7 @@ def print_program(program: Program) -> tuple[CFile, ...]:
             for kernel in program.kernels
             if kernel.count_text
         },
-        "main.c": print_main(name),
+        "main.c": print_main(name, program.family),
         "Makefile": print_makefile(name, toolchain),
         "CMakeLists.txt": print_cmake(name, toolchain),
         **_toolchain_files(program),
@@ -167,7 +167,12 @@ def _print_counters(program: Program) -> str:
 
 def _print_network(program: Program) -> str:
     alignment = _alignment(program.family) if program.family else 0
-    return print_network(program.name, program.network, program.kernels, program.memory, alignment)
+    parts = (program.name, program.network, program.kernels, program.memory)
+    return print_network(*parts, alignment, _check(program))
+
+
+def _check(program: Program) -> str:
+    return program.family.check if program.family else ""
 
 
 def _vector_headers(program: Program) -> dict[str, str]:

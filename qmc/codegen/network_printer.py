@@ -18,8 +18,8 @@ def scratch_name(index: int) -> str:
     return f"\0scratch {index}"
 
 
-def print_header(name: str, network: IntegerNetwork) -> str:
-    """``<net>.h``."""
+def print_header(name: str, network: IntegerNetwork, is_checked: bool = False) -> str:
+    """``<net>.h``; ``is_checked`` where the program can tell whether it runs on a processor."""
     upper = name.upper()
     writer = Writer()
     writer.line(f"/* Network {comment_text(network.name)}. Written by qmc. */")
@@ -41,6 +41,10 @@ def print_header(name: str, network: IntegerNetwork) -> str:
     writer.line("/* One inference; returns 0. Not reentrant: all memory is one static arena. */")
     writer.line(f"int {name}_run(const void *input, void *output);")
     writer.line()
+    if is_checked:
+        writer.line("/* Whether this processor has the instructions of the kernels. */")
+        writer.line(f"int {name}_runs_here(void);")
+        writer.line()
     writer.line("#ifdef QMC_TRACE")
     writer.line("/* Called after every layer with its packed output; the program defines it. */")
     writer.line("void qmc_trace(int layer, const void *data, unsigned long size);")
@@ -71,8 +75,18 @@ def print_network(
     kernels: tuple[Kernel, ...],
     memory: MemoryPlan,
     alignment: int = 0,
+    check: str = "",
 ) -> str:
-    """``<net>.c``; the arena is aligned to ``alignment`` bytes if that is not 0."""
+    """``<net>.c``.
+
+    Args:
+        name: prefix of all C names.
+        network: the network.
+        kernels: one per layer.
+        memory: where buffers lie.
+        alignment: of the arena, in bytes; 0 is that of its type.
+        check: C expression of whether a processor has the instructions of the kernels.
+    """
     writer = Writer()
     writer.line(f'#include "{name}.h"')
     writer.line('#include "kernels/kernels.h"')
@@ -90,6 +104,11 @@ def print_network(
     writer.line("#define TRACE(layer, data, size) ((void)0)")
     writer.line("#endif")
     writer.line()
+    if check:
+        writer.line(f"int {name}_runs_here(void)")
+        with writer.block(""):
+            writer.line(f"return {check};")
+        writer.line()
     writer.line(f"int {name}_run(const void *input, void *output)")
     writer.line("{")
     writer.line("    uint8_t *const memory = (uint8_t *)arena;")

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qmc.targets import Toolchain
+from qmc.targets import KernelFamily, Toolchain
 
 _FOLDER = Path(__file__).parent
 
 
-def print_main(name: str) -> str:
+#: In ``main``, of kernels for a vector unit: one clear message instead of an illegal instruction.
+_CHECK = """\
+    if (!{name}_runs_here()) {{
+        fprintf(stderr, "%s: this processor lacks instructions that the kernels need: {flags}\\n",
+                argv[0]);
+        return 3;
+    }}
+"""
+
+
+def print_main(name: str, family: KernelFamily | None = None) -> str:
     """``main.c``: runs the network on files and measures it."""
-    return fill_template("main.c.in", name)
+    check = ""
+    if family is not None and family.check:
+        check = _CHECK.format(name=name, flags=", ".join(family.cpu_flags))
+    return fill_template("main.c.in", name).replace("@check@\n", check)
 
 
 def fill_template(file: str, name: str) -> str:

@@ -6,6 +6,7 @@ layers; kernels see them declared as they are in a build.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def print_trial(
         kernels: of one layer, with distinct names.
         family: the vector unit that they are written for.
     """
+    return print_sides([network] * len(kernels), kernels, family)
+
+
+def print_sides(
+    networks: Sequence[IntegerNetwork], kernels: Sequence[Kernel], family: KernelFamily | None
+) -> TrialProgram:
+    """As :func:`print_trial`, for kernels of one layer at several widths: a network for each."""
     constants = [constant for kernel in kernels for constant in kernel.constants]
     declared = [f"extern {constant.declaration};" for constant in constants]
     prototypes = [f"{kernel.signature};" for kernel in kernels]
@@ -52,7 +60,7 @@ def print_trial(
     more = [MORE_PIXELS] if any(MORE_PIXELS in kernel.text for kernel in kernels) else []
     bodies = [kernel.text.replace(MORE_PIXELS + "\n", "") for kernel in kernels]
     texts = {
-        "trial.c": _print_main(network, kernels),
+        "trial.c": _print_main(networks, kernels),
         "sides.c": "\n".join([*more, *head, *prototypes, *bodies]),
         "kernels.h": "\n".join(head) + "\n",
         "runtime.h": (_FOLDER / "runtime.h").read_text(encoding="ascii"),
@@ -64,9 +72,9 @@ def print_trial(
     return TrialProgram(files, b"".join(c.values.tobytes() for c in constants), len(kernels))
 
 
-def _print_main(network: IntegerNetwork, kernels: tuple[Kernel, ...]) -> str:
+def _print_main(networks: Sequence[IntegerNetwork], kernels: Sequence[Kernel]) -> str:
     layer = kernels[0].integer.layer
-    sizes = [tensor_bytes(network, name) for name in layer.inputs]
+    sizes = [_largest(networks, name) for name in layer.inputs]
     places = range(len(sizes))
     constants = [constant for kernel in kernels for constant in kernel.constants]
     arrays = [
@@ -85,7 +93,7 @@ def _print_main(network: IntegerNetwork, kernels: tuple[Kernel, ...]) -> str:
         "refresh": [f"    memcpy(input{i}, master{i}, sizeof master{i});" for i in places],
         "masters": [f"    fill(master{i}, sizeof master{i});" for i in places],
         "calls": [_print_call(side, kernel, len(sizes)) for side, kernel in enumerate(kernels)],
-        "output": [str(tensor_bytes(network, layer.output))],
+        "output": [str(_largest(networks, layer.output))],
         "scratch": [str(max(kernel.scratch_bytes for kernel in kernels) // 4 + 1)],
         "sides": [str(len(kernels))],
     }
@@ -93,6 +101,10 @@ def _print_main(network: IntegerNetwork, kernels: tuple[Kernel, ...]) -> str:
     for name, lines in parts.items():
         text = text.replace(f"@{name}@", "\n".join(lines))
     return text
+
+
+def _largest(networks: Sequence[IntegerNetwork], tensor: str) -> int:
+    return max(tensor_bytes(network, tensor) for network in networks)
 
 
 def _print_call(side: int, kernel: Kernel, inputs: int) -> str:

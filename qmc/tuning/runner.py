@@ -91,15 +91,26 @@ def measure(
     Raises:
         BuildError: it fails, or its kernels differ in what they compute.
     """
-    arguments = (str(effort.turns), str(1000 * effort.slot_us), str(sweep_bytes))
-    printed = runner.run(executable, program.constants, arguments)
-    try:
-        found = read_timings(printed, program.sides)
-    except ValueError as error:
-        raise BuildError(f"a trial program printed nonsense: {error}") from error
+    found = measure_sides(program, executable, runner, sweep_bytes, effort)
     if len({timing.checksum for timing in found}) > 1:
         raise BuildError("kernels of one layer differ in what they compute; please report it")
     return found
+
+
+def measure_sides(
+    program: TrialProgram, executable: Path, runner: Runner, sweep_bytes: int, effort: Effort
+) -> list[Timing]:
+    """As :func:`measure`, for kernels that need not compute the same.
+
+    Raises:
+        BuildError: the program fails.
+    """
+    arguments = (str(effort.turns), str(1000 * effort.slot_us), str(sweep_bytes))
+    printed = runner.run(executable, program.constants, arguments)
+    try:
+        return read_timings(printed, program.sides)
+    except ValueError as error:
+        raise BuildError(f"a trial program printed nonsense: {error}") from error
 
 
 def machine_key(target: Target, runner: Runner) -> str:

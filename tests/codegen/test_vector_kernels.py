@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,28 @@ def test_layers_on_the_callers_buffers_read_nothing_beyond(target: str, tmp_path
             folder = tmp_path / f"{channels}-{groups}"
             folder.mkdir()
             assert first_difference(net.network(), net.codes(), family_of(target), folder) is None
+
+
+def test_program_refuses_a_processor_that_lacks_instructions(target: str, tmp_path: Path) -> None:
+    family = family_of(target)
+    if not family.cpu_flags:
+        pytest.skip("these kernels run anywhere")
+    assert "__builtin_cpu_supports" in family.check
+    net = Builder((1, 5, 3, 4), 8)
+    net.conv(net.input, 6)
+    statuses = []
+    for name, check in (("here", family.check), ("elsewhere", "0")):
+        folder = tmp_path / name
+        write_files(emit(net.network(), {}, replace(family, check=check)), folder)
+        program = compile_folder(folder, folder / "run", ("-O1",))
+        done = subprocess.run(
+            [program, "--bench", "1"], capture_output=True, text=True, check=False
+        )
+        statuses.append(done.returncode)
+    assert statuses == [0, 3]
+    (line,) = done.stderr.splitlines()
+    assert "this processor lacks instructions" in line
+    assert ", ".join(family.cpu_flags) in line
 
 
 def test_sanitizers_find_nothing(target: str, tmp_path: Path) -> None:

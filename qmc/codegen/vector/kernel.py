@@ -19,7 +19,7 @@ from qmc.codegen.vector.channelwise import (
     print_pool,
 )
 from qmc.codegen.vector.depthwise import fits_depthwise, print_depthwise
-from qmc.codegen.vector.knobs import NO_KNOBS, Knobs
+from qmc.codegen.vector.knobs import MOST_PIXELS, NO_KNOBS, Knobs
 from qmc.codegen.vector.matrix import print_matrix
 from qmc.codegen.vector.sources import VectorLayer
 from qmc.codegen.writer import Writer
@@ -30,6 +30,12 @@ from qmc.targets import KernelFamily
 #: Line that lets blocks have up to MOST_PIXELS pixels; others compile faster without it.
 MORE_PIXELS = "#define QMC_MORE_PIXELS"
 _FEW_PIXELS = 12
+_ENOUGH_PIXELS = f"""\
+#if QMC_MOST_PIXELS < {MOST_PIXELS}
+#error "another kernel included the blocks before, without QMC_MORE_PIXELS"
+#endif
+
+"""
 #: Groups of fewer channels than this are left to the loops of the mapping.
 _LEAST_GROUP = 4
 
@@ -71,6 +77,8 @@ def make_vector_kernel(
     if knobs.pixels > _FEW_PIXELS:
         head.line(MORE_PIXELS)
     head.lines(f'#include "{family.header}"\n\n')
+    if knobs.pixels > _FEW_PIXELS:
+        head.lines(_ENOUGH_PIXELS)
     print_description(head, integer, sources, layer.result, None)
     head.line(f"QMC_TARGET {signature}")
     with head.block(""):

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #define QMC_TARGET __attribute__((target("avx2,fma")))
+#define QMC_HAS_NIBBLES
 #include "vector.h"
 
 /* Operations on vectors of BYTES bytes, BITS bits.
@@ -139,6 +140,24 @@ QMC_INLINE void qmc_widen(int8_t *restrict out, const int8_t *restrict in, const
             qmc_save_16(out + 2 * i + 16, w.odd);
         }
     }
+}
+
+/* Signed nibbles: those in the low halves of count / 2 bytes, then those in the high halves. */
+QMC_INLINE void qmc_unpack_nibbles(int8_t *restrict out, const uint8_t *restrict in,
+                                   const int count)
+{
+    const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+    const __m256i table = _mm256_broadcastsi128_si256(values), mask = _mm256_set1_epi8(15);
+    const int half = count / 2;
+    int done = 0;
+    QMC_ROLLED
+    for (; done + 32 <= half; done += 32) {
+        const __m256i x = qmc_load_32(in + done), y = _mm256_srli_epi16(x, 4);
+        qmc_save_32(out + done, _mm256_shuffle_epi8(table, _mm256_and_si256(x, mask)));
+        qmc_save_32(out + half + done, _mm256_shuffle_epi8(table, _mm256_and_si256(y, mask)));
+    }
+    qmc_unpack_part(out + done, in + done, half - done, 0, 15, 0, 8);
+    qmc_unpack_part(out + half + done, in + done, half - done, 4, 15, 0, 8);
 }
 
 /* The first count bytes. */

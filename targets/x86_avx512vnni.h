@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #define QMC_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
+#define QMC_HAS_NIBBLES
 #include "vector.h"
 
 /* Operations on vectors of BYTES bytes, BITS bits. */
@@ -100,6 +101,24 @@ QMC_OPERATIONS(__m512i, __m512, 64, _mm512, 512, 16, __mmask32)
 QMC_OPERATIONS(__m256i, __m256, 32, _mm256, 256, 8, __mmask16)
 QMC_OPERATIONS(__m128i, __m128, 16, _mm, 128, 4, __mmask8)
 #undef QMC_OPERATIONS
+
+/* Signed nibbles: those in the low halves of count / 2 bytes, then those in the high halves. */
+QMC_INLINE void qmc_unpack_nibbles(int8_t *restrict out, const uint8_t *restrict in,
+                                   const int count)
+{
+    const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+    const __m512i table = _mm512_broadcast_i32x4(values), mask = _mm512_set1_epi8(15);
+    const int half = count / 2;
+    int done = 0;
+    QMC_ROLLED
+    for (; done + 64 <= half; done += 64) {
+        const __m512i x = qmc_load_64(in + done), y = _mm512_srli_epi16(x, 4);
+        qmc_save_64(out + done, _mm512_shuffle_epi8(table, _mm512_and_si512(x, mask)));
+        qmc_save_64(out + half + done, _mm512_shuffle_epi8(table, _mm512_and_si512(y, mask)));
+    }
+    qmc_unpack_part(out + done, in + done, half - done, 0, 15, 0, 8);
+    qmc_unpack_part(out + half + done, in + done, half - done, 4, 15, 0, 8);
+}
 
 /* The first count bytes. */
 QMC_INLINE void qmc_store_16(uint8_t *out, __m128i v, const int count)

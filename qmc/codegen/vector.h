@@ -30,6 +30,8 @@
 #define QMC_ROLLED _Pragma("GCC unroll 1")
 #endif
 
+#define QMC_LITTLE_ENDIAN (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+
 /* Bits of 1.5 * 2^23 as a float32. A sum that starts here reads as that number plus the sum. */
 #define QMC_MAGIC 0x4B400000
 
@@ -107,6 +109,12 @@ QMC_INLINE void qmc_unpack_part(int8_t *restrict out, const uint8_t *restrict in
     }
 }
 
+#ifdef QMC_HAS_NIBBLES
+/* The case of 4 bits, where a unit has instructions for it. */
+QMC_INLINE void qmc_unpack_nibbles(int8_t *restrict out, const uint8_t *restrict in,
+                                   const int count);
+#endif
+
 /* Weights of 1 to 7 bits as bytes. The panel's codes lie in planes of 4, 2 and 1 bits, as far as
    bits has them, from the low bits up: element i of a plane of b bits is in byte i mod n and there
    in the bits from b * (i div n), n = count * b / 8. */
@@ -114,6 +122,12 @@ QMC_INLINE void qmc_unpack_planes(int8_t *restrict out, const uint8_t *in, const
                                   const int bits)
 {
     const int sign = 1 << (bits - 1), n = count / 8;
+#ifdef QMC_HAS_NIBBLES
+    if (bits == 4) {
+        qmc_unpack_nibbles(out, in, count);
+        return;
+    }
+#endif
 #define QMC_PART(plane, part)                                                                     \
     if ((bits & plane) && part < 8 / plane) {                                                     \
         qmc_unpack_part(out + part * plane * n, in, plane * n, part * plane, (1 << plane) - 1,    \
@@ -228,12 +242,59 @@ QMC_INLINE void qmc_accumulate(int32_t *restrict sum, const uint8_t *restrict in
     }
 }
 
-/* Bytes to elements of fewer bits. */
+/* Elements of fewer than 8 bits, packed one after another, as bytes. Eight of them are bits bytes:
+   halves, quarters and eighths of a word move apart in three steps, where that is little endian. */
+QMC_INLINE void qmc_spread(uint8_t *restrict out, const uint8_t *restrict in, const int count,
+                           const int bits)
+{
+    const uint64_t one = (1u << bits) - 1u, two = (1u << 2 * bits) - 1u;
+    const uint64_t four = ((uint64_t)1 << 4 * bits) - 1u;
+    const uint64_t pairs = one * 0x0001000100010001u, halves = two * 0x0000000100000001u;
+    const int done = bits == 4 ? count / 2 * 2 : QMC_LITTLE_ENDIAN ? count / 8 * 8 : 0;
+    if (bits == 4) { /* compilers make vectors of this */
+        for (int i = 0; i < count / 2; i++) {
+            out[2 * i] = in[i] & 15;
+            out[2 * i + 1] = in[i] >> 4;
+        }
+    } else {
+        for (int i = 0; i < done / 8; i++) {
+            uint64_t word = 0;
+            memcpy(&word, in + i * bits, (size_t)bits);
+            word = (word & four) | (word >> 4 * bits & four) << 32;
+            word = (word & halves) | (word >> 2 * bits & halves) << 16;
+            word = (word & pairs) | (word >> bits & pairs) << 8;
+            memcpy(out + 8 * i, &word, 8);
+        }
+    }
+    for (int c = done; c < count; c++) {
+        out[c] = (uint8_t)qmc_get(in, c, bits);
+    }
+}
+
+/* Bytes to elements of fewer bits, the other way round. */
 QMC_INLINE void qmc_pack(uint8_t *restrict out, const uint8_t *restrict in, const int count,
                          const int bits)
 {
-    memset(out, 0, (size_t)((count * bits + 7) / 8));
-    for (int c = 0; c < count; c++) {
+    const uint64_t one = (1u << bits) - 1u, two = (1u << 2 * bits) - 1u;
+    const uint64_t four = ((uint64_t)1 << 4 * bits) - 1u;
+    const uint64_t pairs = one * 0x0001000100010001u, halves = two * 0x0000000100000001u;
+    const int done = bits == 4 ? count / 2 * 2 : QMC_LITTLE_ENDIAN ? count / 8 * 8 : 0;
+    if (bits == 4) {
+        for (int i = 0; i < count / 2; i++) {
+            out[i] = (uint8_t)(in[2 * i] | in[2 * i + 1] << 4);
+        }
+    } else {
+        for (int i = 0; i < done / 8; i++) {
+            uint64_t word;
+            memcpy(&word, in + 8 * i, 8);
+            word = (word & pairs) | (word >> 8 & pairs) << bits;
+            word = (word & halves) | (word >> 16 & halves) << 2 * bits;
+            word = (word & four) | (word >> 32 & four) << 4 * bits;
+            memcpy(out + i * bits, &word, (size_t)bits);
+        }
+    }
+    memset(out + done * bits / 8, 0, (size_t)((count * bits + 7) / 8 - done * bits / 8));
+    for (int c = done; c < count; c++) {
         qmc_put(out, c, in[c], bits);
     }
 }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qmc.codegen.constants import Constant
 from qmc.codegen.input_tile import image_size
-from qmc.codegen.vector.blocks import block_count, block_start
+from qmc.codegen.vector.blocks import block_count, block_size, block_start
 from qmc.codegen.vector.knobs import Outside
 from qmc.codegen.vector.order import depthwise_order
 from qmc.codegen.vector.panels import constants_at, print_unpack, requant_constants
@@ -52,8 +52,10 @@ def depthwise_pixels(layer: VectorLayer) -> int:
     spec = layer.integer.layer
     reach = (spec.bounds.S - 1) * spec.dilations[1] + 1
     most = (_MOST_COLUMNS - reach) // spec.strides[1] + 1
-    wanted = layer.knobs.pixels or layer.family.depthwise_pixels
-    return min(wanted, most, spec.bounds.Q)
+    most = min(most, spec.bounds.Q)
+    if layer.knobs.pixels:
+        return min(layer.knobs.pixels, most)
+    return block_size(spec.bounds.Q, min(most, layer.family.depthwise_pixels))
 
 
 def depthwise_blocks(layer: VectorLayer) -> list[tuple[int, int, int, int]]:

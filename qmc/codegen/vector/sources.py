@@ -72,12 +72,13 @@ def read_bytes(layer: VectorLayer, index: int, name: str, over_read: bool) -> st
     if bits == 8:
         layer.writer.line(f"memcpy({copy}, {name}, {source.size});")
         return copy
-    row = row_bytes(source.channels, bits)
+    row, channels = row_bytes(source.channels, bits), source.channels
+    if channels * bits % 8 == 0:  # no padding: all rows are one
+        layer.writer.line(f"qmc_spread({copy}, {name}, {source.size}, {bits});")
+        return copy
     with layer.writer.loop("v", source.pixels):
-        layer.writer.line(
-            f"qmc_unpack({copy} + v*{source.channels}, {name} + v*{row}, "
-            f"{source.channels}, {bits});"
-        )
+        at = f"{copy} + v*{channels}, {name} + v*{row}"
+        layer.writer.line(f"qmc_spread({at}, {channels}, {bits});")
     return copy
 
 
@@ -93,6 +94,9 @@ def close_result(layer: VectorLayer) -> None:
     """Pack the result."""
     bits, result = layer.integer.output.bits, layer.result
     if bits == 8:
+        return
+    if result.channels * bits % 8 == 0:
+        layer.writer.line(f"qmc_pack(output, result, {result.size}, {bits});")
         return
     with layer.writer.loop("v", result.pixels):
         layer.writer.line(

@@ -7,7 +7,7 @@
 Recording measures up to ``--most`` random kernels of ``--layers`` layers of each model, drawn at
 random among those with choices; layers that stand in FILE are not measured again. Replaying
 measures nothing: both orders see the same recorded figures, so that a busy machine matters little.
-Layers are tuned together as ``qmc tune`` does it, eight kernels of each in a round, 20 seeds; cold,
+Layers are tuned together as ``qmc tune`` does it, eight kernels of each in a round, 5 seeds; cold,
 and with the records of half of the layers known beforehand. The columns are geometric means over
 layers of (best found / best recorded), so 1 is all that there is to find. Exit status 1 if the
 learned order is not ahead of random order.
@@ -16,10 +16,12 @@ learned order is not ahead of random order.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from latency import integer_network
@@ -34,8 +36,8 @@ from qmc.tuning.runner import SEARCH_EFFORT, LocalRunner, measure
 from qmc.tuning.timing import Timing, geometric_mean
 from qmc.tuning.tuner import BATCH, build_all
 
-RECORDS = Path(__file__).with_name("tune_order.json")
-SEEDS = 20
+RECORDS = Path(__file__).with_name("tune_order.json.gz")
+SEEDS = 5
 ROUNDS = 4
 Layer = list[Record]
 
@@ -78,9 +80,19 @@ def compare(layers: list[Layer], warm: bool) -> tuple[np.ndarray, np.ndarray]:
     return np.mean(curves[False], axis=0), np.mean(curves[True], axis=0)
 
 
+def read_rows(path: Path) -> list[list[Any]]:
+    rows: list[list[Any]] = json.loads(gzip.decompress(path.read_bytes()))
+    return rows
+
+
+def write_rows(path: Path, rows: list[list[Any]]) -> None:
+    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    path.write_bytes(gzip.compress(f"[{text}]\n".encode(), mtime=0))
+
+
 def load(path: Path) -> list[Layer]:
     layers: dict[str, Layer] = {}
-    for problem, knobs, features, ns, ratio in json.loads(path.read_text(encoding="utf-8")):
+    for problem, knobs, features, ns, ratio in read_rows(path):
         timing = Timing(ns, ratio, "")
         layers.setdefault(problem, []).append(Record(problem, knobs, tuple(features), timing))
     return [layer for layer in layers.values() if len(layer) > BATCH * ROUNDS]
@@ -88,7 +100,7 @@ def load(path: Path) -> list[Layer]:
 
 def record(options: argparse.Namespace) -> None:
     path: Path = options.record
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = read_rows(path) if path.exists() else []
     known = {row[0] for row in rows}
     target, random = load_target(options.target), np.random.default_rng(0)
     for model in options.models:
@@ -105,15 +117,14 @@ def record(options: argparse.Namespace) -> None:
                 if problems[at].key not in known:
                     known.add(problems[at].key)
                     rows += record_layer(problems[at], options.most, random)
-                    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
-                    path.write_text(f"[{text}]\n", encoding="utf-8")
+                    write_rows(path, rows)
                     print(f"{model.stem} {scheme} {problems[at].names[0]}: {len(rows)} records")
 
 
-def record_layer(problem: Problem, most: int, random: np.random.Generator) -> list[list[object]]:
+def record_layer(problem: Problem, most: int, random: np.random.Generator) -> list[list[Any]]:
     candidates = problem.candidates()[1:]
     chosen = [candidates[at] for at in random.permutation(len(candidates))[:most]]
-    rows: list[list[object]] = []
+    rows: list[list[Any]] = []
     for first in range(0, len(chosen), BATCH):
         batch = chosen[first : first + BATCH]
         with tempfile.TemporaryDirectory(prefix="qmc-order-") as folder:

@@ -79,20 +79,42 @@ QMC_INLINE void qmc_window(const int channels, const int height, const int width
                            const uint8_t *pad, const ptrdiff_t step, const int8_t *weights,
                            const int32_t *start, int32_t *restrict sums)
 {
-    memcpy(sums, start, 4 * (size_t)channels);
-    QMC_ROLLED
-    for (int t = 0; t < height * width; t++) {
-        const uint8_t *const x =
-            qmc_tap(t, width, dilation, checked, row, left, columns, pad, step) + first;
-        QMC_ROLLED
-        for (int c = 0; c < channels; c += 4) {
-            const uint32_t four = qmc_word(x + c), w = qmc_word(weights + channels * t + c);
-            sums[c] = qmc_low(qmc_even(four), qmc_even_weights(w), sums[c]);
-            sums[c + 1] = qmc_low(qmc_odd(four), qmc_odd_weights(w), sums[c + 1]);
-            sums[c + 2] = qmc_high(qmc_even(four), qmc_even_weights(w), sums[c + 2]);
-            sums[c + 3] = qmc_high(qmc_odd(four), qmc_odd_weights(w), sums[c + 3]);
-        }
+    const int taps = height * width;
+#define QMC_TAP(t)                \
+    const uint8_t *const x##t =   \
+        qmc_tap(taps > t ? t : 0, width, dilation, checked, row, left, columns, pad, step) + first;
+    QMC_TAPS(QMC_TAP)
+#undef QMC_TAP
+#define QMC_PRODUCTS(x, t)                                                            \
+    {                                                                                 \
+        const uint32_t four = qmc_word(x + c), w = qmc_word(weights + channels * (t) + c); \
+        const uint32_t even = qmc_even_weights(w), odd = qmc_odd_weights(w);          \
+        s0 = qmc_low(qmc_even(four), even, s0);                                       \
+        s1 = qmc_low(qmc_odd(four), odd, s1);                                         \
+        s2 = qmc_high(qmc_even(four), even, s2);                                      \
+        s3 = qmc_high(qmc_odd(four), odd, s3);                                        \
     }
+    QMC_ROLLED
+    for (int c = 0; c < channels; c += 4) {
+        int32_t s0 = start[c], s1 = start[c + 1], s2 = start[c + 2], s3 = start[c + 3];
+#define QMC_TAP(t)             \
+    if (taps > t) {            \
+        QMC_PRODUCTS(x##t, t)  \
+    }
+        QMC_TAPS(QMC_TAP)
+#undef QMC_TAP
+        QMC_ROLLED
+        for (int t = QMC_MOST_TAPS; t < taps; t++) {
+            const uint8_t *const x =
+                qmc_tap(t, width, dilation, checked, row, left, columns, pad, step) + first;
+            QMC_PRODUCTS(x, t)
+        }
+        sums[c] = s0;
+        sums[c + 1] = s1;
+        sums[c + 2] = s2;
+        sums[c + 3] = s3;
+    }
+#undef QMC_PRODUCTS
 }
 
 #endif

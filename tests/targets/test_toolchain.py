@@ -60,7 +60,8 @@ def test_build_without_tools_is_written_and_says_so(
 ) -> None:
     monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
     model, images = small_model(tmp_path), small_images(tmp_path)
-    plan = qmc.compile(model, "cortex-m4", tmp_path / "build", calib=images)
+    options = {"calib": images, "budget_seconds": 0.05, "jobs": 1}
+    plan = qmc.compile(model, "cortex-m4", tmp_path / "build", **options)
     assert plan.report["network"]["verified"] is None
     note = "not verified: arm-none-eabi-gcc, qemu-arm not found; allowed: installed (Debian: "
     assert any(one.startswith(note) for one in plan.report["notes"])
@@ -68,4 +69,4 @@ def test_build_without_tools_is_written_and_says_so(
     assert "CC = arm-none-eabi-gcc" in makefile
     assert "qemu-arm -cpu max ./run" in makefile
     with pytest.raises(BuildError, match=r"--eval: --target 'cortex-m4': arm-none-eabi-gcc"):
-        qmc.compile(model, "cortex-m4", tmp_path / "other", calib=images, eval=images)
+        qmc.compile(model, "cortex-m4", tmp_path / "other", eval=images, **options)

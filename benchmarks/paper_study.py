@@ -14,7 +14,7 @@ cheapest point tried that gets as many of the former right as the float network;
 the latter stands beside. The paper's "up to 37 %" names neither its baseline nor its rule, so both
 8 and 16 bits stand beside. Rows are printed as they are done, and what takes long is kept in qmc's
 cache: a study that was stopped goes on where it was. Written: study.csv, study.md, and a picture
-for each network and machine.
+for each network, machine and coding of depthwise layers.
 """
 
 from __future__ import annotations
@@ -300,17 +300,19 @@ def study(arguments: argparse.Namespace, name: str) -> list[Row]:
     told(f"{name}: costs, fits and sensitivities", began)
     rows: list[Row] = []
     for machine in arguments.target:
-        place, series = replace(ground, target=load_target(machine)), []
-        for rule in (PsumRule.OUTPUT, PsumRule.HONEST):
-            for dense in (True, False):
+        place = replace(ground, target=load_target(machine))
+        for dense in (True, False):
+            series: Series = []
+            for rule in (PsumRule.OUTPUT, PsumRule.HONEST):
                 guess = sensitivity(rows[-1].mixed) if rows else FIRST_GUESS
                 row, added = one_rule(place, trials, arguments, (rule, dense), guess)
                 print(" | ".join(row.cells()), flush=True)
                 rows.append(row)
                 series += added
-        labels = ("energy, µJ per inference", "top-1 lost, points")
-        title = f"{name} on {machine}"
-        plot_front(arguments.output / f"{name}-{machine}", title, labels, series)
+            labels = ("energy, µJ per inference", "top-1 lost, points")
+            coding = "dense-coded" if dense else "true"
+            title = f"{name} on {machine}, {coding} depthwise"
+            plot_front(arguments.output / f"{name}-{machine}-{coding}", title, labels, series)
     return rows
 
 

@@ -21,7 +21,7 @@ IMAGES, CALIBRATION = 3, 8
 def test_network_in_tvm_gives_bytes_of_its_program(shared: Path, tmp_path: Path) -> None:
     path = shared / "data" / "models" / "resnet8_cifar10jpg.onnx"
     calib = shared / "data" / "datasets" / "cifar10jpg-train-calib.npz"
-    options = {"scheme": "w4a8", "calib": calib, "limit": CALIBRATION, "verify": False, "jobs": 1}
+    options = {"scheme": "w8a8", "calib": calib, "limit": CALIBRATION, "verify": False, "jobs": 1}
     plan = qmc.compile(path, "host", tmp_path / "build", **options)
     program = compile_folder(plan.output, tmp_path / "run", ("-O1",))
 
@@ -29,7 +29,7 @@ def test_network_in_tvm_gives_bytes_of_its_program(shared: Path, tmp_path: Path)
     data = load_dataset(calib, Use.CALIB, shape, load_preprocess(path), CALIBRATION)
     inputs = data.inputs(range(len(data)))
     annotated = qmc.partition_for_qmc(
-        qmc.from_onnx(path), "host", scheme="w4a8", calibration=inputs, codegen=False
+        qmc.from_onnx(path), "host", scheme="w8a8", calibration=inputs, codegen=False
     )
     (function,) = regions(annotated).values()
     found = annotated_scheme(region_module(function))

@@ -76,7 +76,7 @@ def test_calibration_gives_the_scheme_of_the_command_line(small_plan: Plan, tmp_
     assert (found.tensors, found.weights) == (small_plan.scheme.tensors, small_plan.scheme.weights)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     seed=st.integers(0, 10**6),
     kinds=st.lists(st.sampled_from(STEPS), min_size=2, max_size=6),

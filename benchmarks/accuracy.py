@@ -27,6 +27,7 @@ from qmc.calibrate import calibrate
 from qmc.data import Use, load_dataset, load_preprocess
 from qmc.float_model import float_top1
 from qmc.frontend import load_network
+from qmc.scheme import WeightRounding
 from qmc.simulate import Simulation
 from qmc.widths import Widths, parse_widths
 
@@ -138,7 +139,9 @@ def calibration(data: Path, case: Case, folder: Path) -> Path:
     return folder / "calib.npz"
 
 
-def compile_and_measure(data: Path, case: Case, scheme: str, limit: int | None) -> Found:
+def compile_and_measure(
+    data: Path, case: Case, scheme: str, limit: int | None, rounding: WeightRounding
+) -> Found:
     """Compile, and run the emitted program.
 
     Raises:
@@ -146,6 +149,7 @@ def compile_and_measure(data: Path, case: Case, scheme: str, limit: int | None) 
     """
     command = [sys.executable, "-m", "qmc.cli", "compile", f"{data}/models/{case.model}.onnx"]
     command += ["--target", "host", "--scheme", scheme, "--json", "--no-verify"]
+    command += ["--weight-rounding", rounding.value]
     command += ["--eval", f"{data}/datasets/{case.eval}"]
     command += [] if limit is None else ["--limit", str(limit)]
     with tempfile.TemporaryDirectory() as name:
@@ -155,7 +159,9 @@ def compile_and_measure(data: Path, case: Case, scheme: str, limit: int | None) 
     return Found(entry["images"], entry["top1_float"], entry["top1"], entry["agreement"])
 
 
-def simulate_and_measure(data: Path, case: Case, scheme: str, limit: int | None) -> Found:
+def simulate_and_measure(
+    data: Path, case: Case, scheme: str, limit: int | None, rounding: WeightRounding
+) -> Found:
     """Calibrate, and run the simulation in floating point (``qmc.simulate``): not the C."""
     model = data / "models" / f"{case.model}.onnx"
     _, network = load_network(model)
@@ -165,7 +171,8 @@ def simulate_and_measure(data: Path, case: Case, scheme: str, limit: int | None)
         calib = load_dataset(path, Use.CALIB, shape, preprocess, limit)
         widths = parse_widths(scheme, network)
         assert isinstance(widths, Widths)
-        simulation = Simulation(network, calibrate(network, calib, widths))
+        chosen_scheme = calibrate(network, calib, widths, weight_rounding=rounding)
+        simulation = Simulation(network, chosen_scheme)
     images = load_dataset(data / "datasets" / case.eval, Use.EVAL, shape, preprocess, limit)
     outputs = [simulation.run(batch) for batch in images.batches(16)]
     chosen = np.concatenate([output.reshape(len(output), -1).argmax(1) for output in outputs])
@@ -213,6 +220,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--simulate", action="store_true", help="run a simulation, not the C: quick, not exact"
     )
+    kinds = [kind.value for kind in WeightRounding]
+    parser.add_argument("--weight-rounding", choices=kinds, default="auto", help="as qmc compile")
     parser.add_argument("--limit", type=int, help="first N images of each set, in its own order")
     return parser.parse_args()
 
@@ -223,11 +232,12 @@ def main() -> int:
     print(f"{'network':20}{'bits':8}{'images':>7}{columns}")
     measure = simulate_and_measure if arguments.simulate else compile_and_measure
     data, good = arguments.shared / "data", True
+    rounding = WeightRounding(arguments.weight_rounding)
     for scheme in arguments.scheme:
         drops = {}
         for name in arguments.network:
             began = time.monotonic()
-            found = measure(data, CASES[name], scheme, arguments.limit)
+            found = measure(data, CASES[name], scheme, arguments.limit, rounding)
             drops[name] = found.drop
             good &= print_row(name, scheme, found, time.monotonic() - began)
         good &= print_mean(scheme, drops)

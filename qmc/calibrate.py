@@ -27,7 +27,7 @@ from qmc.widths import Widths, activation_bits
 
 __all__ = ["Calibration", "WeightRounding", "calibrate"]
 
-#: At this width the nearest integers are good enough, and take no time.
+#: At this width the nearest integers are nearly as good, and take no time.
 _FINE_BITS = 8
 
 

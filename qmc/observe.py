@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from qmc.data import Dataset
 from qmc.errors import DataError
 from qmc.float_model import FloatModel
+from qmc.layer import Op
 from qmc.network import Network
 from qmc.progress import Tick, no_tick
 from qmc.ranges import Histogram
@@ -28,7 +30,8 @@ class Observed:
     """What was seen, by tensor name.
 
     Attributes:
-        histograms: values of every tensor.
+        histograms: values of every tensor; of those that a rectified sum reads, only as far as they
+            make a difference to it.
         means: element by element over the inputs, of the tensors that layers with weights read.
     """
 
@@ -51,20 +54,47 @@ def observe(network: Network, inputs: Inputs, tick: Tick = no_tick) -> Observed:
     if not total:
         raise DataError("calibration: no input")
     model = FloatModel(network)
+    partners = _rectified_sums(network)
     gathered = {name: Histogram() for name in network.tensors}
     read = {layer.inputs[0] for layer in network.layers if layer.has_weights}
     means = {name: np.zeros(network.tensors[name].shape[1:]) for name in sorted(read)}
     done = 0
     for batch in _batches(network, inputs):
-        for name, values in model.run(batch).items():
+        tensors = model.run(batch)
+        for name, values in tensors.items():
             if not np.isfinite(values).all():
                 raise DataError(f"calibration: tensor '{name}' has values that are not finite")
-            gathered[name].add(values)
+            other = partners.get(name)
+            gathered[name].add(values if other is None else _that_matter(values, tensors, *other))
             if name in means:
                 means[name] += values.sum(axis=0, dtype=np.float64) / total
         done += len(batch)
         tick(done, total)
     return Observed(gathered, means)
+
+
+def _rectified_sums(network: Network) -> dict[str, tuple[str, tuple[float, float]]]:
+    """Tensors that a sum with a fused activation alone reads: its other operand and its limits."""
+    reads = Counter(name for layer in network.layers for name in layer.inputs)
+    found = {}
+    for layer in network.layers:
+        if layer.op is Op.ADD and layer.clamp is not None:
+            shapes = {network.tensors[name].shape for name in layer.inputs}
+            for name, other in zip(layer.inputs, reversed(layer.inputs), strict=True):
+                if reads[name] == 1 and len(shapes) == 1 and name != network.output:
+                    found[name] = (other, layer.clamp)
+    return found
+
+
+def _that_matter(
+    values: FloatArray,
+    tensors: Mapping[str, FloatArray],
+    other: str,
+    limits: tuple[float, float],
+) -> FloatArray:
+    """The values moved to where the sum leaves its activation's limits, if they are beyond."""
+    low, high = (np.float32(limit) - tensors[other] for limit in limits)
+    return np.clip(values, low, high)
 
 
 def _batches(network: Network, inputs: Inputs) -> Iterable[FloatArray]:

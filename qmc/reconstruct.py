@@ -108,7 +108,7 @@ def _live_input(network: Network, scheme: Scheme, inputs: Inputs) -> Live:
         images = images[_spread(len(images), allowed)]
     images = images.astype(np.float32, copy=False)
     params = scheme.tensors[network.input]
-    codes = nearest_codes(images, params).astype(np.uint8)
+    codes = params.quantize(images).astype(np.uint8)
     return Live(images, codes, params, np.ones(images.shape[1]))
 
 

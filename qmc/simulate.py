@@ -36,7 +36,8 @@ class Simulation:
         """The network's output, (n, ...), dequantized, for inputs (n, ...)."""
         network, tensors = self._network, self._scheme.tensors
         last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
-        values = {network.input: rounded_values(batch, tensors[network.input])}
+        source = tensors[network.input]
+        values = {network.input: source.dequantize(source.quantize(batch))}  # pixels may be ties
         for number, (layer, model) in enumerate(zip(network.layers, self._models, strict=True)):
             result = model.run(*(values[name] for name in layer.inputs))
             values[layer.output] = rounded_values(result, tensors[layer.output])

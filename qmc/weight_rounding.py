@@ -74,7 +74,7 @@ def round_rows(targets: Reals, hessian: Reals, bits: int, floors: Reals) -> tupl
     """
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     start = least_error_scales(targets.astype(np.float32)[:, :, None, None], bits)
-    start = np.where(start > 0.0, start, 1.0)
+    start = np.where(start > 0.0, start, np.where(floors > 0.0, floors, 1.0))  # a fine bias
     few = targets.shape[1] <= _FEW_WEIGHTS
     factors = _MORE_FACTORS if few else _FACTORS
     tried = np.maximum(np.outer(factors, start), floors).reshape(-1)

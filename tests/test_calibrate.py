@@ -16,6 +16,7 @@ from qmc.errors import DataError
 from qmc.float_model import FloatModel
 from qmc.layer import Layer, LoopBounds, Op
 from qmc.network import GivenRange, GivenWeights, Network, Parameters, Tensor
+from qmc.observe import observe
 from qmc.quantize import quantize, weight_codes
 from qmc.reference import run_network
 from qmc.scheme import WeightRounding
@@ -250,3 +251,29 @@ def test_given_layers_keep_their_bias() -> None:
     scheme = calibrate(replace(net, parameters=weights), [inputs()], Widths())
     assert scheme.weights["fc"].bias is None
     assert scheme.weights["stem"].bias is not None
+
+
+def test_range_of_an_operand_ends_where_a_rectified_sum_is_zero_anyhow() -> None:
+    layers = (
+        Layer("left", Op.CONV, ("x",), "a", LoopBounds(K=2, C=1, P=3, Q=4)),
+        Layer("right", Op.CONV, ("x",), "b", LoopBounds(K=2, C=1, P=3, Q=4)),
+        Layer("sum", Op.ADD, ("a", "b"), "y", LoopBounds(G=2, P=3, Q=4), clamp=(0.0, np.inf)),
+    )
+    gains = {"left": [[1.0], [3.0]], "right": [[2.0], [-1.0]]}
+    weights = {
+        name: Parameters(
+            np.array(gain, np.float32).reshape(2, 1, 1, 1), np.zeros(2, dtype=np.float32)
+        )
+        for name, gain in gains.items()
+    }
+    shapes = {"x": (1, 1, 3, 4)} | dict.fromkeys("aby", (1, 2, 3, 4))
+    tensors = {name: Tensor(name, shape) for name, shape in shapes.items()}
+    net = Network("sum", tensors, layers, weights, "x", "y", {})
+    x = np.linspace(-8.0, 8.0, 24, dtype=np.float32).reshape(2, 1, 3, 4)
+    seen = observe(net, [x]).histograms
+    # Channels of (a, b) are (x, 2x) and (3x, -x); below x = 0 both sums are negative, and a
+    # makes no difference below -b: -2x >= 0 in the first, x in the second.
+    assert (seen["a"].low, seen["a"].high) == (-8.0, 24.0)
+    assert (seen["b"].low, seen["b"].high) == (-8.0, 24.0)
+    plain = replace(net, layers=(*layers[:2], replace(layers[2], clamp=None)))
+    assert observe(plain, [x]).histograms["a"].low == -24.0

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
+from ask_peer import Json, ask_peer
 from search_speed import conv, depthwise
 
 from qmc.cost_models.analytical import AnalyticalModel
@@ -27,7 +26,6 @@ from qmc.mapping import Keep, Loop, Mapping
 from qmc.search import search
 from qmc.targets import Target, load_target
 
-Json = dict[str, Any]
 MODEL = AnalyticalModel()
 PRECISION = Precision(8, 8, 8, psum_bits=8)  # AccelForge has one width of O
 #: Name, bytes (None: any number), pJ per access of a byte; outermost first.
@@ -35,7 +33,6 @@ MEMORIES = (("DRAM", None, 64.0), ("Buffer", 16384, 4.0), ("Register", 32, 0.25)
 MAC_PJ = 0.5
 SIDE = 8
 ROUNDING = 1e-9
-_RUNNER = "accelforge_mapper.py"
 
 
 def layers() -> tuple[Layer, ...]:
@@ -142,31 +139,14 @@ def price(found: Json, layer: Layer, target: Target) -> float:
         return math.inf
 
 
-def ask_accelforge(python: Path) -> list[Json] | str:
-    """What AccelForge finds for every layer, or why it cannot be asked."""
-    request = json.dumps({"arch": arch(), "layers": [workload(layer) for layer in layers()]})
-    command = [str(python.absolute()), str(Path(__file__).resolve().with_name(_RUNNER))]
-    with tempfile.TemporaryDirectory() as folder:  # it draws its mapping where it runs
-        try:
-            done = subprocess.run(
-                command, input=request, capture_output=True, text=True, check=False, cwd=folder
-            )
-        except OSError as error:
-            return f"{python}: {error.strerror}"
-    if done.returncode:
-        said = done.stderr.strip() or f"exit status {done.returncode}"
-        return f"{python}: {said.splitlines()[-1]}"
-    answer: list[Json] = json.loads(done.stdout)
-    return answer
-
-
 def compare_accelforge(python: Path) -> bool:
     """Print one row for every layer; whether the search is never above AccelForge."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "both.yaml"
         file.write_text(machine())
         target = load_target(str(file))
-    answers = ask_accelforge(python)
+    request = {"arch": arch(), "layers": [workload(layer) for layer in layers()]}
+    answers = ask_peer(python, "accelforge_mapper.py", request)
     if isinstance(answers, str):
         print(f"AccelForge cannot be run: {answers}")
         return False

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from ask_peer import Json, ask_peer
 from search_speed import conv, depthwise
 
 from qmc.cost_models.analytical import AnalyticalModel
@@ -35,7 +35,6 @@ from qmc.search_result import SearchResult
 from qmc.targets import Target
 from qmc.targets.target import MemoryLevel
 
-Json = dict[str, Any]
 MODEL = AnalyticalModel()
 PRECISION = Precision(8, 8, 8, psum_bits=32)
 #: ZigZag's defaults: prime factors that are ordered (merged down to so many), spatial mappings.
@@ -272,18 +271,7 @@ def ask_zigzag(python: Path, file: Path, tiling: str) -> list[Json] | str:
         "spatial": SPATIAL_MAPPINGS,
         "tiling": tiling,
     }
-    command = [str(python), str(Path(__file__).with_name("zigzag_mapper.py"))]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        return f"{python}: {error.strerror}"
-    if done.returncode:
-        said = done.stderr.strip() or f"exit status {done.returncode}"
-        return f"{python}: {said.splitlines()[-1]}"
-    answer: list[Json] = json.loads(done.stdout)
-    return answer
+    return ask_peer(python, "zigzag_mapper.py", request)
 
 
 def compare_machine(name: str, python: Path) -> bool:

@@ -27,8 +27,9 @@ from qmc.calibrate import calibrate
 from qmc.data import Use, load_dataset, load_preprocess
 from qmc.float_model import float_top1
 from qmc.frontend import load_network
+from qmc.integer_runner import IntegerRunner
+from qmc.quantize import quantize
 from qmc.scheme import WeightRounding
-from qmc.simulate import Simulation
 from qmc.widths import Widths, parse_widths
 
 
@@ -162,7 +163,7 @@ def compile_and_measure(
 def simulate_and_measure(
     data: Path, case: Case, scheme: str, limit: int | None, rounding: WeightRounding
 ) -> Found:
-    """Calibrate, and run the simulation in floating point (``qmc.simulate``): not the C."""
+    """Calibrate, and run the integers by exact convolutions (``qmc.integer_runner``): not the C."""
     model = data / "models" / f"{case.model}.onnx"
     _, network = load_network(model)
     shape, preprocess = network.tensors[network.input].shape, load_preprocess(model)
@@ -172,10 +173,9 @@ def simulate_and_measure(
         widths = parse_widths(scheme, network)
         assert isinstance(widths, Widths)
         chosen_scheme = calibrate(network, calib, widths, weight_rounding=rounding)
-        simulation = Simulation(network, chosen_scheme)
+        runner = IntegerRunner(quantize(network, chosen_scheme))
     images = load_dataset(data / "datasets" / case.eval, Use.EVAL, shape, preprocess, limit)
-    outputs = [simulation.run(batch) for batch in images.batches(16)]
-    chosen = np.concatenate([output.reshape(len(output), -1).argmax(1) for output in outputs])
+    chosen = np.concatenate([runner.classify(batch) for batch in images.batches(16)])
     expected = float_top1(model, images)
     hits = (expected == images.labels, chosen == images.labels, chosen == expected)
     return Found(len(images), *(100.0 * float(np.mean(hit)) for hit in hits))
@@ -218,7 +218,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scheme", nargs="+", default=["w8a8"])
     parser.add_argument("--network", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument(
-        "--simulate", action="store_true", help="run a simulation, not the C: quick, not exact"
+        "--simulate", action="store_true", help="run the same integers, not the C: quick"
     )
     kinds = [kind.value for kind in WeightRounding]
     parser.add_argument("--weight-rounding", choices=kinds, default="auto", help="as qmc compile")

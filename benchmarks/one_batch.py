@@ -4,7 +4,7 @@ Usage::
 
     python benchmarks/one_batch.py [--shared DIR] [--scheme w8a8 w4a8] [--network NAME ...]
 
-The networks run in the simulation of ``qmc.simulate`` on the first ``--limit`` eval images. The
+The networks run in ``qmc.integer_runner``, not as C, on the first ``--limit`` eval images. The
 band is the largest less the smallest top-1 of the five.
 """
 
@@ -21,7 +21,8 @@ from qmc.calibrate import calibrate
 from qmc.data import Use, load_dataset, load_preprocess
 from qmc.float_model import float_top1
 from qmc.frontend import load_network
-from qmc.simulate import Simulation
+from qmc.integer_runner import IntegerRunner
+from qmc.quantize import quantize
 from qmc.widths import Widths, parse_widths
 
 _BATCH, _BATCHES = 32, 5
@@ -42,9 +43,8 @@ def measure(data: Path, name: str, scheme: str, limit: int) -> tuple[list[float]
     for number in range(_BATCHES):
         chosen = np.roll(order, -number * _BATCH)[:_BATCH]  # of 100 images the last overlap
         scheme_found = calibrate(network, [calib.inputs(chosen.tolist())], widths)
-        simulation = Simulation(network, scheme_found)
-        outputs = [simulation.run(batch) for batch in images.batches(16)]
-        found = np.concatenate([one.reshape(len(one), -1).argmax(1) for one in outputs])
+        runner = IntegerRunner(quantize(network, scheme_found))
+        found = np.concatenate([runner.classify(batch) for batch in images.batches(16)])
         top1.append(100.0 * float(np.mean(found == images.labels)))
         agreement.append(100.0 * float(np.mean(found == expected)))
     return top1, agreement

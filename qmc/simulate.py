@@ -1,6 +1,7 @@
-"""A quantized network in floating point: as the integers answer, but for rare ties, and faster.
+"""A quantized layer in floating point: as its integers answer, but for rare ties, and faster.
 
-Of requantizations that round twice (``tflite-double``) the second rounding is not simulated.
+For fitting weights; :mod:`qmc.integer_runner` runs whole networks, bit for bit. Of requantizations
+that round twice (``tflite-double``) the second rounding is not simulated.
 """
 
 from __future__ import annotations
@@ -11,40 +12,12 @@ from numpy.typing import NDArray
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.integer import IntegerLayer
 from qmc.layer import Layer
-from qmc.layer_model import LayerModel
 from qmc.network import Network, Parameters
 from qmc.quantize import quantize_layer, weight_codes
 from qmc.scheme import Scheme
 
 FloatArray = NDArray[np.float32]
 Codes = NDArray[np.uint16]
-
-
-class Simulation:
-    """Runs a network under a scheme, every layer in ONNX Runtime on real values of the codes."""
-
-    def __init__(self, network: Network, scheme: Scheme) -> None:
-        """Build the models of all layers."""
-        self._network = network
-        self._scheme = scheme
-        self._models = [
-            LayerModel(network, layer, rounded_parameters(network, scheme, layer))
-            for layer in network.layers
-        ]
-
-    def run(self, batch: FloatArray) -> FloatArray:
-        """The network's output, (n, ...), dequantized, for inputs (n, ...)."""
-        network, tensors = self._network, self._scheme.tensors
-        last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
-        source = tensors[network.input]
-        values = {network.input: source.dequantize(source.quantize(batch))}  # pixels may be ties
-        for number, (layer, model) in enumerate(zip(network.layers, self._models, strict=True)):
-            result = model.run(*(values[name] for name in layer.inputs))
-            values[layer.output] = rounded_values(result, tensors[layer.output])
-            for name in layer.inputs:
-                if last_use[name] == number and name != network.output:
-                    values.pop(name, None)
-        return values[network.output]
 
 
 def rounded_parameters(network: Network, scheme: Scheme, layer: Layer) -> Parameters | None:
@@ -69,11 +42,6 @@ def _effective_bias(layer: IntegerLayer) -> NDArray[np.float64]:
     codes = scale * (requant.start + source.zero_point * sums) + requant.offset
     half = 0.5 if requant.rounding is Rounding.FLOOR else 0.0
     return np.asarray((codes - half - output.zero_point) * output.scale)
-
-
-def rounded_values(values: FloatArray, params: QuantParams) -> FloatArray:
-    """The nearest values that codes have."""
-    return dequantized(nearest_codes(values, params), params)
 
 
 def nearest_codes(values: FloatArray, params: QuantParams) -> Codes:

@@ -89,12 +89,19 @@ def export_command(
     model: Annotated[
         Path | None, typer.Option(help="The model, where the build lacks network.onnx.")
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="qdq: standard operators only, no functions.")
+    ] = False,
+    calib: Annotated[
+        Path | None, typer.Option(help="With --plain: images to compare its codes with the C's on.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a build as ONNX with quantization, encodings, or another tool's mappings."""
     from qmc.export_command import export_build, print_export
 
-    show(export_build(build, file_format, output, model), as_json, print_export)
+    data = export_build(build, file_format, output, model, plain, calib)
+    show(data, as_json, print_export)
 
 
 def _print_front_or_build(data: dict[str, Any], console: Console) -> None:

@@ -6,19 +6,28 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
 from qmc.chosen_network import Chosen, load_chosen
+from qmc.data import Use, load_dataset
 from qmc.encodings import encodings_text
 from qmc.errors import OutputError, QmcError
+from qmc.integer import IntegerNetwork
 from qmc.layer import ACCUMULATOR_BITS, Layer, Precision
+from qmc.plain_qdq import plain_difference, to_plain_qdq
+from qmc.plan import load_io
 from qmc.qdq_export import to_qdq
+from qmc.qdq_layers import WEIGHT_TYPES, stored_bits
 from qmc.qonnx_export import to_qonnx
+from qmc.sample_inputs import sample_codes
 from qmc.timeloop_export import timeloop_text
 from qmc.zigzag_export import mapping_text, workload_text
 
@@ -33,8 +42,17 @@ class ExportFormat(StrEnum):
     ZIGZAG = "zigzag"
 
 
+#: Inputs of the comparison where no images are given.
+_SAMPLES = 16
+
+
 def export_build(
-    build: Path, file_format: str, output: Path, model: Path | None = None
+    build: Path,
+    file_format: str,
+    output: Path,
+    model: Path | None = None,
+    plain: bool = False,
+    calib: Path | None = None,
 ) -> dict[str, Any]:
     """Write ``build`` in another format.
 
@@ -43,9 +61,13 @@ def export_build(
         file_format: a value of :class:`ExportFormat`.
         output: a file; for ``timeloop`` and ``zigzag`` a folder, made if it is not there.
         model: the model, where the build lacks its network.
+        plain: of ``qdq``: standard operators only.
+        calib: with ``plain``: images on which its codes are compared with those of the C; None
+            takes seeded random inputs.
 
     Returns:
-        ``format``, ``files`` and ``notes``.
+        ``format``, ``files`` and ``notes``; with ``plain`` also ``difference``, the fields of
+        :class:`qmc.plain_qdq.Difference`.
 
     Raises:
         QmcError: one of its classes, for anything wrong with the input.
@@ -53,7 +75,13 @@ def export_build(
     if file_format not in list(ExportFormat):
         allowed = ", ".join(ExportFormat)
         raise QmcError(f"--format: found {file_format!r}; allowed: {allowed}")
+    if plain and file_format != ExportFormat.QDQ:
+        raise QmcError(f"--plain: found --format {file_format}; allowed: --format qdq")
+    if calib is not None and not plain:
+        raise QmcError("--calib: belongs to --plain, which is not given")
     chosen = load_chosen(build, model)
+    if plain:
+        return _export_plain(chosen, output, calib)
     files, notes = _WRITERS[ExportFormat(file_format)](chosen)
     if "" in files:
         _write(output, files[""])
@@ -61,6 +89,39 @@ def export_build(
     else:
         written = [str(_write(output / name, content)) for name, content in files.items()]
     return {"format": file_format, "files": written, "notes": notes}
+
+
+def _export_plain(chosen: Chosen, output: Path, calib: Path | None) -> dict[str, Any]:
+    integer = chosen.integer
+    inputs = _inputs(chosen, calib)
+    model = to_plain_qdq(to_qdq(chosen.network, chosen.scheme, integer))
+    difference = plain_difference(model, integer, inputs)
+    opset = next(entry.version for entry in model.opset_import)
+    of = "random inputs" if calib is None else str(calib)
+    notes = [f"opset {opset}, standard operators only", f"{of}: {difference}", *_in_bytes(integer)]
+    _write(output, model.SerializeToString(deterministic=True))
+    files = [str(output)]
+    return {"format": "qdq", "files": files, "notes": notes, "difference": asdict(difference)}
+
+
+def _inputs(chosen: Chosen, calib: Path | None) -> NDArray[np.float32]:
+    integer = chosen.integer
+    if calib is None:
+        source = integer.quantization[integer.input]
+        return source.dequantize(sample_codes(integer, None, _SAMPLES, seed=0))
+    shape = integer.tensors[integer.input].shape
+    images = load_dataset(calib, Use.CALIB, shape, load_io(chosen.folder).preprocess)
+    return images.inputs(range(len(images)))
+
+
+def _in_bytes(integer: IntegerNetwork) -> list[str]:
+    """What is told of weights whose width no type of ONNX has."""
+    widths = [stored_bits(layer) for layer in integer.layers if layer.weights is not None]
+    odd = [bits for bits in widths if bits not in WEIGHT_TYPES]
+    if not odd:
+        return []
+    told = ", ".join(str(bits) for bits in sorted(set(odd)))
+    return [f"weights of {told} bits lie in int8, a Clip says their range: {len(odd)} layers"]
 
 
 def print_export(data: dict[str, Any], console: Console) -> None:

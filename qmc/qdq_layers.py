@@ -20,7 +20,7 @@ from qmc.windows import window_counts
 
 _INT64_MAX = (1 << 63) - 1
 #: Stored types of weights by width; the others are clipped codes of 8 bits.
-_WEIGHTS = {2: TensorProto.INT2, 4: TensorProto.INT4, 8: TensorProto.INT8}
+WEIGHT_TYPES = {2: TensorProto.INT2, 4: TensorProto.INT4, 8: TensorProto.INT8}
 
 
 def stored_bits(layer: IntegerLayer) -> int:
@@ -66,9 +66,9 @@ def _weights(writer: QdqWriter, layer: IntegerLayer, scales: NDArray[np.float64]
     assert codes is not None
     if layer.layer.op is Op.DENSE:
         codes = codes.reshape(len(codes), -1)
-    kind = _WEIGHTS.get(bits, TensorProto.INT8)
+    kind = WEIGHT_TYPES.get(bits, TensorProto.INT8)
     stored = writer.const(f"{label}/weights", codes, kind)
-    if bits not in _WEIGHTS:
+    if bits not in WEIGHT_TYPES:
         top = 1 << (bits - 1)
         ends = [writer.const(f"{label}/code", np.int8(c)) for c in (-top, top - 1)]
         stored = writer.add("Clip", [stored, *ends], writer.name(f"{label}/weights/clipped"))

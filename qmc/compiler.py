@@ -61,7 +61,6 @@ from qmc.scheme import Scheme
 from qmc.scheme_io import scheme_to_text
 from qmc.search_result import SearchResult
 from qmc.targets import Target, load_target
-from qmc.targets.load_kernels import cpu_flags
 from qmc.tuning.choices import TUNING_FILE, read_tuning, tuning_text
 from qmc.verify import VerifyResult, verify_build
 from qmc.widths import parse_widths
@@ -290,8 +289,7 @@ def check_runs_here(target: Target) -> None:
         raise BuildError(f"--eval: --target '{target.name}': {lacking}")
     if target.kernels is None or target.kernels.toolchain is None:
         find_compiler()
-    wanted = target.kernels.cpu_flags if target.kernels else ()
-    missing = sorted(set(wanted) - cpu_flags())
+    missing = target.kernels.lacking_here() if target.kernels else []
     if missing:
         raise BuildError(
             f"--target: found '{target.name}', this processor has no {', '.join(missing)}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qmc.targets.processor import lacking
 from qmc.targets.toolchain import Toolchain
 
 
@@ -34,12 +35,16 @@ class KernelFamily:
             of the next one, sums in the order in which instructions narrow them. "rows": all inputs
             of a channel one after another, as loops that sum over inputs read them.
         run_bytes: the inputs of a run are read in groups of so many.
+        tile_bytes: inputs of a pixel in a tile, where matrix products are made of tiles: longer
+            runs are cut into equal pieces, and kernels shape the tiles beforehand; 0 is no tiles.
+        block_cost: what a block of a matrix product costs besides its pixels, in pixels.
         columns: runs up to so many bytes have their weights input by input; 0 is never.
         requant: how sums are scaled: "float" by fused multiply-adds, "integer" by the high half of
             a 32-bit product.
         signed_inputs: the unit multiplies signed bytes: the kernels subtract 128 from the inputs,
             which the constants of the sums make good.
         registers: of vectors; 0 is not said, and then no blocks larger than ``pixels`` are tried.
+        state_components: numbers of XSAVE's state components that Linux must grant the process.
         check: C expression that tells whether the processor has what the kernels need; empty is
             not checked.
         alignment: of buffers and constants, in bytes.
@@ -62,10 +67,13 @@ class KernelFamily:
     strip_bytes: int
     panels: str = "quads"
     run_bytes: int = 4
+    tile_bytes: int = 0
+    block_cost: float = 0.5
     columns: int = 0
     requant: str = "float"
     signed_inputs: bool = False
     registers: int = 0
+    state_components: tuple[int, ...] = ()
     check: str = ""
     alignment: int = 64
     toolchain: Toolchain | None = None
@@ -75,3 +83,7 @@ class KernelFamily:
     def vector_bytes(self) -> int:
         """Bytes of a vector."""
         return 4 * self.lanes
+
+    def lacking_here(self) -> list[str]:
+        """What the kernels need and this computer has not, as people read it."""
+        return lacking(self.cpu_flags, self.state_components)

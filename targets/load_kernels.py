@@ -7,28 +7,16 @@ instructions this computer has is taken, none where there is no such machine.
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from qmc.errors import TargetError
 from qmc.targets.kernel_family import Header, KernelFamily
+from qmc.targets.processor import lacking
 from qmc.targets.schema import KernelsSpec, ToolchainSpec
 from qmc.targets.toolchain import Toolchain
 
-_CPU_INFO = Path("/proc/cpuinfo")
 _INCLUDE = re.compile(r'^#include "([a-z0-9_]+\.h)"$', re.MULTILINE)
-
-
-@cache
-def cpu_flags(file: Path = _CPU_INFO) -> frozenset[str]:
-    """Instruction sets of this computer as Linux names them; none where it does not tell."""
-    try:
-        text = file.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return frozenset()
-    lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(lines[0].split()) if lines else frozenset()
 
 
 def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
@@ -51,11 +39,14 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         depthwise_pixels=spec.depthwise_pixels,
         widens=spec.widens,
         registers=spec.registers,
+        state_components=spec.state_components,
         check=spec.check,
         panel_bytes=spec.panel_bytes,
         strip_bytes=spec.strip_bytes,
         panels=spec.panels,
         run_bytes=spec.run_bytes,
+        tile_bytes=spec.tile_bytes,
+        block_cost=spec.block_cost,
         columns=spec.columns,
         requant=spec.requant,
         signed_inputs=spec.signed_inputs,
@@ -101,6 +92,6 @@ def _read_headers(folder: Path, name: str) -> list[Header]:
 def choose_kernels(candidates: list[tuple[str, dict[str, Any]]]) -> tuple[str, Any] | None:
     """The first of (machine, its ``kernels``) whose instructions this computer has."""
     for name, kernels in candidates:
-        if set(kernels.get("cpu_flags", ())) <= cpu_flags():
+        if not lacking(kernels.get("cpu_flags", ()), kernels.get("state_components", ())):
             return name, kernels
     return None

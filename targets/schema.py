@@ -26,7 +26,9 @@ _Bandwidth = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["unlim
 _Cycles = Annotated[float, Field(gt=0, le=1 << 20, allow_inf_nan=False)]
 _OperandName = Literal["W", "I", "O"]
 _Factor = _Count | Literal["all"]
-_Pixels = Annotated[int, Field(ge=1, le=12)]
+_Pixels = Annotated[int, Field(ge=1, le=32)]
+#: Pixels that blocks of vectors unroll; blocks of tiles do not unroll.
+_MOST_UNROLLED = 12
 _Vector = Literal[16, 32, 64]
 #: A C expression: calls and operators, no comments, strings in quotes.
 _CheckText = Annotated[str, Field(pattern=r'^[A-Za-z0-9_()&|!" .-]*$', max_length=400)]
@@ -262,21 +264,32 @@ class KernelsSpec(_Model):
     depthwise_pixels: Annotated[int, Field(ge=1, le=4)]
     widens: bool = False
     registers: Annotated[int, Field(ge=0, le=256)] = 0
+    state_components: tuple[Annotated[int, Field(ge=0, le=62)], ...] = ()
     check: _CheckText = ""
     panel_bytes: _Count = 16384
     strip_bytes: _Count = 16384
     panels: Literal["quads", "rows"] = "quads"
     run_bytes: Literal[4, 8, 16] = 4
+    tile_bytes: Literal[0, 32, 64] = 0
+    block_cost: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] = 0.5
     columns: Annotated[int, Field(ge=0, le=32)] = 0
     requant: Literal["float", "integer"] = "float"
     signed_inputs: bool = False
     alignment: Literal[4, 8, 16, 32, 64] = 64
     toolchain: ToolchainSpec | None = None
 
-    @field_validator("cpu_flags", "pixels", "depthwise_bytes", mode="before")
+    @field_validator("cpu_flags", "state_components", "pixels", "depthwise_bytes", mode="before")
     @classmethod
     def _tuples(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _agree(self) -> KernelsSpec:
+        if self.tile_bytes and self.panels != "quads":
+            raise ValueError("tile_bytes is for panels 'quads'")
+        if max(self.pixels) > _MOST_UNROLLED and not self.tile_bytes:
+            raise ValueError(f"pixels above {_MOST_UNROLLED} are for tiles, but tile_bytes is 0")
+        return self
 
 
 class TargetSpec(_Model):

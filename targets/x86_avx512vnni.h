@@ -4,7 +4,9 @@
 
 #include <immintrin.h>
 
+#ifndef QMC_TARGET /* else a header that builds on this one has said more */
 #define QMC_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
+#endif
 #define QMC_HAS_NIBBLES
 #include "vector.h"
 

@@ -123,8 +123,9 @@ def print_program(program: Program) -> tuple[CFile, ...]:
     name, toolchain = program.name, program.family.toolchain if program.family else None
     constants = [constant for kernel in program.kernels for constant in kernel.constants]
     include = '#include "kernels.h"\n\n'
+    is_checked = program.family is not None and program.family.check != ""
     files = {
-        f"{name}.h": print_header(name, program.network, bool(_check(program))),
+        f"{name}.h": print_header(name, program.network, is_checked),
         f"{name}.c": _print_network(program),
         "weights.c": '#include "kernels/kernels.h"\n\n'
         + "\n".join(constant.definition() for constant in constants),
@@ -168,11 +169,7 @@ def _print_counters(program: Program) -> str:
 def _print_network(program: Program) -> str:
     alignment = _alignment(program.family) if program.family else 0
     parts = (program.name, program.network, program.kernels, program.memory)
-    return print_network(*parts, alignment, _check(program))
-
-
-def _check(program: Program) -> str:
-    return program.family.check if program.family else ""
+    return print_network(*parts, alignment, program.family)
 
 
 def _vector_headers(program: Program) -> dict[str, str]:

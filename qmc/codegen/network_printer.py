@@ -9,6 +9,8 @@ from qmc.codegen.names import comment_text
 from qmc.codegen.writer import Writer
 from qmc.integer import IntegerNetwork
 from qmc.network import Tensor
+from qmc.targets import KernelFamily
+from qmc.targets.processor import ARCH_PRCTL, REQUEST_COMPONENT
 
 _WORD = 4
 
@@ -42,7 +44,10 @@ def print_header(name: str, network: IntegerNetwork, is_checked: bool = False) -
     writer.line(f"int {name}_run(const void *input, void *output);")
     writer.line()
     if is_checked:
-        writer.line("/* Whether this processor has the instructions of the kernels. */")
+        writer.line(
+            "/* Whether this computer has what the kernels need. A program calls it first: where"
+        )
+        writer.line("   they need more of Linux than every process has, it asks for that, too. */")
         writer.line(f"int {name}_runs_here(void);")
         writer.line()
     writer.line("#ifdef QMC_TRACE")
@@ -75,7 +80,7 @@ def print_network(
     kernels: tuple[Kernel, ...],
     memory: MemoryPlan,
     alignment: int = 0,
-    check: str = "",
+    family: KernelFamily | None = None,
 ) -> str:
     """``<net>.c``.
 
@@ -85,7 +90,7 @@ def print_network(
         kernels: one per layer.
         memory: where buffers lie.
         alignment: of the arena, in bytes; 0 is that of its type.
-        check: C expression of whether a processor has the instructions of the kernels.
+        family: the vector unit, which a processor may lack.
     """
     writer = Writer()
     writer.line(f'#include "{name}.h"')
@@ -104,11 +109,8 @@ def print_network(
     writer.line("#define TRACE(layer, data, size) ((void)0)")
     writer.line("#endif")
     writer.line()
-    if check:
-        writer.line(f"int {name}_runs_here(void)")
-        with writer.block(""):
-            writer.line(f"return {check};")
-        writer.line()
+    if family is not None and family.check:
+        _print_check(writer, name, family)
     writer.line(f"int {name}_run(const void *input, void *output)")
     writer.line("{")
     writer.line("    uint8_t *const memory = (uint8_t *)arena;")
@@ -124,6 +126,20 @@ def print_network(
     writer.line("    return 0;")
     writer.line("}")
     return writer.text()
+
+
+def _print_check(writer: Writer, name: str, family: KernelFamily) -> None:
+    """``<net>_runs_here``."""
+    parts = [family.check]
+    if family.state_components:
+        writer.line("long syscall(long number, ...); /* of Linux's C library */")
+        writer.line()
+    for component in family.state_components:
+        parts.append(f"syscall({ARCH_PRCTL}, {REQUEST_COMPONENT:#x}, {component}L) == 0")
+    writer.line(f"int {name}_runs_here(void)")
+    with writer.block(""):
+        writer.line(f"return {' && '.join(parts)};")
+    writer.line()
 
 
 def _place(network: IntegerNetwork, memory: MemoryPlan, tensor: str) -> str:

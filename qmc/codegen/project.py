@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parent
 #: In ``main``, of kernels for a vector unit: one clear message instead of an illegal instruction.
 _CHECK = """\
     if (!{name}_runs_here()) {{
-        fprintf(stderr, "%s: this processor lacks instructions that the kernels need: {flags}\\n",
+        fprintf(stderr, "%s: this processor lacks instructions that the kernels need: {needs}\\n",
                 argv[0]);
         return 3;
     }}
@@ -23,7 +23,10 @@ def print_main(name: str, family: KernelFamily | None = None) -> str:
     """``main.c``: runs the network on files and measures it."""
     check = ""
     if family is not None and family.check:
-        check = _CHECK.format(name=name, flags=", ".join(family.cpu_flags))
+        needs = ", ".join(family.cpu_flags)
+        if family.state_components:
+            needs += "; or its Linux does not grant what they keep"
+        check = _CHECK.format(name=name, needs=needs)
     return fill_template("main.c.in", name).replace("@check@\n", check)
 
 

@@ -17,7 +17,6 @@ from qmc.network import Network
 from qmc.options import ExploreOptions
 from qmc.progress import Tick
 from qmc.targets import Target
-from qmc.targets.load_kernels import cpu_flags
 from qmc.tuning.latency_table import LatencyTable, Meter, latency_table
 from qmc.tuning.records import RecordStore
 from qmc.tuning.runner import LocalRunner, machine_key
@@ -43,7 +42,7 @@ def measured_costs(
     Raises:
         QmcError: the kernels do not run here.
     """
-    if target.kernels is None or not set(target.kernels.cpu_flags) <= cpu_flags():
+    if target.kernels is None or target.kernels.lacking_here():
         raise QmcError(
             f"--measure: found target '{target.name}', which has no kernels that run on this "
             "computer; allowed: one that has, such as host"

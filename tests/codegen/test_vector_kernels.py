@@ -19,9 +19,9 @@ from qmc.codegen.build import compile_folder, run_codes, write_files
 from qmc.layer import Op
 from qmc.reference import run_network
 from tests.codegen.networks import Builder, every_format, every_op
-from tests.codegen.unity import family_of, first_difference
+from tests.codegen.unity import emulation_flags, family_of, first_difference
 
-TARGETS = ("x86-avx512vnni", "x86-avx2", "c99")
+TARGETS = ("x86-avx512vnni", "x86-avx2", "c99", "x86-amx")
 #: Channels around the widths of vectors and blocks.
 CHANNELS = (1, 3, 4, 7, 8, 15, 16, 17, 24, 31, 32, 40, 47, 48, 63, 64, 65, 80, 100)
 
@@ -159,6 +159,8 @@ def test_program_refuses_a_processor_that_lacks_instructions(target: str, tmp_pa
     family = family_of(target)
     if not family.cpu_flags:
         pytest.skip("these kernels run anywhere")
+    if emulation_flags(family):
+        pytest.skip("test_tiles.py has the program without the emulation")
     assert "__builtin_cpu_supports" in family.check
     net = Builder((1, 5, 3, 4), 8)
     net.conv(net.input, 6)
@@ -178,11 +180,13 @@ def test_program_refuses_a_processor_that_lacks_instructions(target: str, tmp_pa
 
 
 def test_sanitizers_find_nothing(target: str, tmp_path: Path) -> None:
-    compiler = "gcc" if target == TARGETS[0] else "clang"
+    compiler = "clang" if target in ("x86-avx2", "c99") else "gcc"
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     net = every_op(3)
     network, codes = net.network(), net.codes(2)
-    write_files(emit(network, {}, family_of(target)), tmp_path)
+    family = family_of(target)
+    write_files(emit(network, {}, family), tmp_path)
+    flags = (*flags, *emulation_flags(family))
     program = compile_folder(tmp_path, tmp_path / "run", flags, compiler)
     widths = [network.quantization[name].bits for name in (network.input, network.output)]
     shape = network.tensors[network.output].shape

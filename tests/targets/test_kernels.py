@@ -8,7 +8,7 @@ import pytest
 
 from qmc import compiler
 from qmc.errors import BuildError, TargetError
-from qmc.targets import load_kernels, load_target
+from qmc.targets import load_target, processor
 
 UNITS = ("x86-avx512vnni", "x86-avx2")
 
@@ -53,7 +53,7 @@ def test_blocks_fit_the_registers(name: str) -> None:
 def test_host_takes_the_first_unit_that_runs_here(
     monkeypatch: pytest.MonkeyPatch, flags: set[str], header: str | None
 ) -> None:
-    monkeypatch.setattr(load_kernels, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(processor, "cpu_flags", lambda: frozenset(flags))
     target = load_target("host")
     assert (target.kernels.header if target.kernels else None) == header
 
@@ -61,7 +61,7 @@ def test_host_takes_the_first_unit_that_runs_here(
 def test_choice_of_the_unit_is_part_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = set()
     for flags in (set(), {"avx2", "fma"}):
-        monkeypatch.setattr(load_kernels, "cpu_flags", lambda flags=flags: frozenset(flags))
+        monkeypatch.setattr(processor, "cpu_flags", lambda flags=flags: frozenset(flags))
         hashes.add(load_target("host").sha256)
     assert len(hashes) == 2
 
@@ -69,8 +69,8 @@ def test_choice_of_the_unit_is_part_of_the_hash(monkeypatch: pytest.MonkeyPatch)
 def test_flags_are_read_as_linux_writes_them(tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
     file.write_text("processor : 0\nflags\t\t: fpu avx2 fma\nbugs : none\n", encoding="ascii")
-    assert load_kernels.cpu_flags(file) == {"fpu", "avx2", "fma"}
-    assert load_kernels.cpu_flags(tmp_path / "none") == frozenset()
+    assert processor.cpu_flags(file) == {"fpu", "avx2", "fma"}
+    assert processor.cpu_flags(tmp_path / "none") == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_mistake_is_told(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_c_for_another_processor_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset({"avx2", "fma"}))
+    monkeypatch.setattr(processor, "cpu_flags", lambda: frozenset({"avx2", "fma"}))
     compiler.check_runs_here(load_target("x86-avx2"))
     with pytest.raises(BuildError, match=r"avx512_vnni.*--no-verify"):
         compiler.check_runs_here(load_target("x86-avx512vnni"))

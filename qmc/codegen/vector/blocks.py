@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What a block costs besides its pixels, in pixels: loop, constants, weights of a short block.
-_BLOCK_COST = 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class ChannelBlocks:
@@ -35,13 +32,18 @@ def channel_blocks(channels: int, lanes: int, most: int) -> tuple[ChannelBlocks,
     return tuple(blocks)
 
 
-def block_size(extent: int, most: int) -> int:
+def block_size(extent: int, most: int, cost: float = 0.5) -> int:
     """Size of the blocks that cover ``extent`` at least cost; the last may overlap the one before.
 
     Overlapping pixels are computed twice, to the same bytes: one size of block is enough.
+
+    Args:
+        extent: pixels.
+        most: in a block.
+        cost: of a block besides its pixels, in pixels: loop, constants, weights of a short block.
     """
     sizes = range(1, min(extent, most) + 1)
-    return min(sizes, key=lambda size: (-(-extent // size) * (size + _BLOCK_COST), -size))
+    return min(sizes, key=lambda size: (-(-extent // size) * (size + cost), -size))
 
 
 def block_count(extent: int, size: int) -> int:

@@ -22,6 +22,7 @@ class Geometry:
         strip_rows: output rows that share a padded strip; 0 reads the input in place.
         strip_bytes: size of the strip.
         run_bytes: runs are read in groups of so many bytes.
+        tile_bytes: and cut into equal pieces of at most so many; 0 is not cut.
     """
 
     lines: int
@@ -36,16 +37,29 @@ class Geometry:
     strip_rows: int
     strip_bytes: int
     run_bytes: int = 4
+    tile_bytes: int = 0
 
     @property
     def quads(self) -> int:
         """Groups of four bytes that are read of a run."""
+        if self.tile_bytes:
+            return _tiled_quads(self.length, self.tile_bytes // 4)
         return -(-self.length // self.run_bytes) * self.run_bytes // 4
 
     @property
     def over_reads(self) -> bool:
         """Whether what is read of a run reaches beyond it."""
-        return self.length % self.run_bytes != 0
+        return 4 * self.quads > self.length
+
+
+def _tiled_quads(length: int, most: int) -> int:
+    """Quads of a run, filled up so that few equal pieces of at most ``most`` quads cover them."""
+
+    def pieces(quads: int) -> int:
+        return quads // max(piece for piece in range(1, most + 1) if quads % piece == 0)
+
+    allowed = range(-(-length // 4), (length + OVER_READ - 1) // 4 + 1)
+    return min(allowed, key=lambda quads: (pieces(quads), quads))
 
 
 def gathered(geometry: Geometry) -> Geometry:

@@ -101,6 +101,7 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
             integer, *image_size(layer.source()), strip or family.strip_bytes, bool(strip)
         ),
         run_bytes=family.run_bytes,
+        tile_bytes=family.tile_bytes,
     )
     requant = vector_requant(integer, family)
     pixels = geometry.lines * geometry.pixels
@@ -161,6 +162,8 @@ def print_matrix(layer: VectorLayer) -> tuple[Constant, ...]:
         if layer.integer.layer.bounds.G > 1:
             stack.enter_context(layer.writer.loop("g", layer.integer.layer.bounds.G))
         _print_blocks(layer, plan, target)
+    if layer.family.tile_bytes:
+        layer.writer.line("qmc_close_matrix();")
     if plan.requant.form is not Form.RAW:
         close_result(layer)
     return _constants(layer, plan)
@@ -238,6 +241,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
     wide = layer.family.vector_bytes if plan.is_wide else 0
     if plan.pixels_outside:
         size = min(block_pixels(layer, plan, block) for block in plan.blocks)
+        _print_shape(layer, plan, size)
         with ExitStack() as stack:
             _open_pixels(stack, layer, plan, size)
             _print_gather(layer, plan, size)
@@ -247,6 +251,7 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
         return
     for entry, block in enumerate(plan.blocks):
         size = block_pixels(layer, plan, block)
+        _print_shape(layer, plan, size)
         with writer.loop("n", block.repeat), ExitStack() as stack:
             if plan.unpack == "each":
                 place = f"({_panel(plan, entry, groups)})"
@@ -256,12 +261,19 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
             _print_block(layer, plan, entry, size, target)
 
 
+def _print_shape(layer: VectorLayer, plan: MatrixPlan, size: int) -> None:
+    """Shape the tiles for the blocks that follow."""
+    if layer.family.tile_bytes:
+        layer.writer.line(f"qmc_open_matrix({size}, {plan.runs.quads});")
+
+
 def block_pixels(layer: VectorLayer, plan: MatrixPlan, block: ChannelBlocks) -> int:
     """Pixels of a block."""
     chosen, widest = layer.knobs.pixels, max(b.vectors for b in plan.blocks)
     if chosen and block.vectors == widest:
         return min(chosen, plan.geometry.pixels)
-    return block_size(plan.geometry.pixels, layer.family.pixels[block.vectors - 1])
+    most = layer.family.pixels[block.vectors - 1]
+    return block_size(plan.geometry.pixels, most, layer.family.block_cost)
 
 
 def _open_pixels(stack: ExitStack, layer: VectorLayer, plan: MatrixPlan, size: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from qmc.arithmetic import QuantParams, Rounding
 from qmc.bias_correction import correct_biases
+from qmc.blas_threads import use_one_blas_thread
 from qmc.errors import DataError
 from qmc.format_rounding import format_scales
 from qmc.formats import number_format
@@ -59,6 +60,7 @@ def calibrate(
     Raises:
         DataError: no inputs, or a value that is not finite.
     """
+    use_one_blas_thread()
     needed = tensors_to_observe(network)
     if inputs is None and needed:
         raise DataError(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from qmc import cache
 from qmc.arithmetic import QuantParams
 from qmc.bias_correction import mean_products
+from qmc.blas_threads import use_one_blas_thread
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
 from qmc.layer_statistics import Live, group_samples, sample_positions
@@ -70,6 +71,7 @@ def fit_weights(network: Network, task: FitTask, tick: Tick = no_tick) -> Fits:
         task: images and activations.
         tick: called with layers done and in all.
     """
+    use_one_blas_thread()
     params = task.tensors[network.input]
     live = {network.input: _live(task.images, params)}
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}

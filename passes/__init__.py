@@ -26,6 +26,7 @@ _HOMES = {
     "Partition": "partition",
     "RecognizeFunctions": "recognize_functions",
     "SimplifyDataMovement": "simplify_data_movement",
+    "UnpackTuples": "unpack_tuples",
     "front_passes": "pipeline",
     "run_pipeline": "pipeline",
 }

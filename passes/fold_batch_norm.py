@@ -10,7 +10,7 @@ import tvm
 from tvm.relax.expr_functor import mutator
 
 from qmc.passes.linear import depthwise_scale, emit_linear, match_linear
-from qmc.passes.relax_expr import Array, constant, op_name
+from qmc.passes.relax_expr import Array, constant, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -27,7 +27,7 @@ class FoldBatchNorm:
     Requires: constant statistics. Ensures: no ``nn.batch_norm`` is left. Where no convolution or
     dense layer with float weights comes before, or others read its output too, the normalization
     becomes a depthwise 1x1 convolution.
-    Does not fire when: the statistics are not constant, or the axis is not 1.
+    Does not fire when: the statistics are not constant, the axis is not 1, or a shape is symbolic.
     Source: Jacob et al., CVPR 2018, section 3.2 (figures C.7, C.8).
     """
 
@@ -58,6 +58,8 @@ class _Rewriter(CallRewriter):
 def _scale_and_shift(call: Any) -> tuple[Array, Array] | None:
     parameters = [constant(argument) for argument in call.args[1:5]]
     if any(value is None for value in parameters) or int(call.attrs.axis) != 1:
+        return None
+    if not static_shape(call.args[0]):
         return None
     gamma, beta, mean, variance = (np.asarray(v, dtype=np.float64) for v in parameters)
     with np.errstate(invalid="ignore"):  # a negative variance is reported with its layer, later

@@ -85,11 +85,10 @@ def match_linear(lookup: Callable[[Any], Any], expr: Any) -> Linear | None:
 def _without_bias(call: Any) -> Linear | None:
     if op_name(call) not in (CONV, DENSE) or not is_channels_first(call):
         return None
-    weights = constant(call.args[1])
-    if weights is None or weights.ndim != (4 if op_name(call) == CONV else 2):
+    weights, shape = constant(call.args[1]), static_shape(call)
+    if weights is None or weights.ndim != (4 if op_name(call) == CONV else 2) or len(shape) < 2:
         return None
-    channels = static_shape(call)[1]
-    return Linear(call, weights.astype(np.float64), np.zeros(channels), "")
+    return Linear(call, weights.astype(np.float64), np.zeros(shape[1]), "")
 
 
 def emit_linear(rewriter: CallRewriter, linear: Linear, data: Any = None) -> Any:

@@ -20,6 +20,7 @@ from qmc.passes.lift_one_dimensional import LiftOneDimensional
 from qmc.passes.partition import Partition
 from qmc.passes.recognize_functions import RecognizeFunctions
 from qmc.passes.simplify_data_movement import SimplifyDataMovement
+from qmc.passes.unpack_tuples import UnpackTuples
 
 
 def front_passes(equalize: bool = False, keep_input: bool = False) -> list[Any]:
@@ -33,6 +34,7 @@ def front_passes(equalize: bool = False, keep_input: bool = False) -> list[Any]:
     passes += [
         # Phase 1: what is not float NCHW arithmetic goes into tables.
         AbsorbQuantization(),
+        UnpackTuples(),
         LiftOneDimensional(),
         # Phase 2: one spelling for each operation.
         ExpandOperators(),

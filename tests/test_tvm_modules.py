@@ -19,6 +19,7 @@ from tests.tvm_run import integer_networks, run
 WEIGHTS = 0.3 * noise(2, 3, 1, 2)
 POINTWISE = 0.3 * noise(3, 4, 1, 1)
 TRIPLE, TABLE, DENSE = np.full((1, 4), 3), noise(100, 8), 0.2 * noise(32, 5)
+TWO = np.ones(2, "f4")
 SQUARE, ONES, ZEROS = 0.3 * noise(8, 8), np.ones(8, "f4"), np.zeros(8, "f4")
 FILTER = 0.2 * noise(4, 8, 3)
 
@@ -37,7 +38,9 @@ class SymbolicBatch:
     @R.function
     def main(x: R.Tensor(("n", 3, 4, 5), "float32")):
         with R.dataflow():
-            y = R.nn.relu(R.nn.conv2d(x, R.const(WEIGHTS)))
+            c = R.add(R.nn.conv2d(x, R.const(WEIGHTS)), R.const(TWO.reshape(1, 2, 1, 1)))
+            n = R.nn.batch_norm(c, R.const(TWO), R.const(TWO), R.const(TWO), R.const(TWO), axis=1)
+            y = R.nn.relu(n[0])
             w = R.multiply(R.mean(y, axis=[2, 3]), R.const(2.0, "float32"))
             p = R.permute_dims(R.permute_dims(y, [0, 2, 3, 1]), [0, 3, 1, 2])
             R.output(w, p)

@@ -33,6 +33,7 @@ _OPERATIONS = {
     Op.LOOKUP: 1,
     Op.SOFTMAX: 4,  # maximum, exponential, sum, division
     Op.RESHAPE: 0,
+    Op.SLICE: 0,
     Op.MAX_POOL: 0,
     Op.AVERAGE_POOL: 1,  # rescale
 }

@@ -20,7 +20,7 @@ _BITS = {"uint8": 8, "int8": 8, "uint16": 16}
 #: Arithmetic with a constant, which becomes part of a convolution.
 _FOLDED = frozenset({"relax.multiply", "relax.divide", "relax.subtract"})
 #: Operators that the importer spells as arithmetic, which is recognized later.
-_FUNCTIONS = frozenset({"HardSigmoid", "HardSwish", "Elu", "Gelu", "LeakyRelu"})
+_FUNCTIONS = frozenset("Elu Gelu HardSigmoid HardSwish LeakyRelu Mish PRelu Softplus Swish".split())
 #: Layers that take a clamp.
 _CLAMPED = frozenset({"relax.nn.conv2d", "relax.nn.conv1d", "relax.matmul", "relax.add"})
 

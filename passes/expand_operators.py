@@ -11,7 +11,7 @@ import tvm_ffi
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import constant, op_name, static_shape
+from qmc.passes.relax_expr import along_channels, constant, op_name, static_shape
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -23,6 +23,7 @@ class ExpandOperators:
     ::
 
         y = silu(x)                            ->  s = sigmoid(x); y = x * s
+        y = prelu(x, slopes)                   ->  y = relu(x) + slopes * minimum(x, 0)
         y = call_tir(maximum, (x, number))     ->  y = maximum(x, number)       minimum likewise
         isnan(number), where(number, a, b)     ->  a number
 
@@ -47,11 +48,25 @@ class _Rewriter(CallRewriter):
             case "relax.nn.silu":
                 gate = self.emit(relax.op.sigmoid(call.args[0]))
                 return relax.op.multiply(call.args[0], gate)
+            case "relax.nn.prelu":
+                return self._prelu(call)
             case "relax.isnan" | "relax.where":
                 return _folded(call)
             case "relax.call_tir":
                 return self._clamp(call)
         return None
+
+    def _prelu(self, call: Any) -> Any | None:
+        """Leaky where all slopes are one, otherwise the sum of both halves."""
+        data, slopes = call.args[0], constant(self.value(call.args[1]))
+        rank = len(static_shape(data))
+        if slopes is None or (slopes.size > 1 and int(call.attrs.axis) % rank != 1):
+            return None
+        if np.all(slopes == slopes.flat[0]):
+            return relax.op.nn.leakyrelu(data, float(slopes.flat[0]))
+        below = self.emit(relax.op.minimum(data, relax.const(0.0, "float32")))
+        scaled = self.emit(relax.op.multiply(below, along_channels(slopes, rank)))
+        return relax.op.add(self.emit(relax.op.nn.relu(data)), scaled)
 
     def _clamp(self, call: Any) -> Any | None:
         """``maximum`` or ``minimum`` of a tensor and a number, where ``call`` computes that."""

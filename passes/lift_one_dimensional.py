@@ -10,7 +10,14 @@ import tvm
 from tvm import relax
 from tvm.relax.expr_functor import mutator
 
-from qmc.passes.relax_expr import constant, is_channels_first, number, op_name, static_shape
+from qmc.passes.relax_expr import (
+    constant,
+    is_channels_first,
+    number,
+    op_name,
+    slices_of,
+    static_shape,
+)
 from qmc.passes.rewriter import CallRewriter, rewrite_main
 
 
@@ -27,7 +34,7 @@ class LiftOneDimensional:
     An operation that reads ``y`` reads ``y4`` instead, so that reshapes remain at the ends only.
     Requires: batch 1. Ensures: no ``conv1d`` or 1-D pool is left.
     Does not fire when: a tensor has not three dimensions, or the operation is not elementwise, a
-    convolution, a pool, a concatenation of channels or a batch normalization.
+    convolution, a pool, a slice, a concatenation of channels or a batch normalization.
     """
 
     def transform_module(self, module: Any, context: Any) -> Any:
@@ -134,6 +141,12 @@ def _concat(call: Any, lifted: Callable[[Any], Any]) -> Any | None:
     return relax.op.concat([lifted(item) for item in call.args[0].fields], axis=1)
 
 
+def _slice(call: Any, lifted: Callable[[Any], Any]) -> Any:
+    kept = slices_of(call)
+    starts, ends, steps = zip(kept[1], kept[2], strict=True)
+    return relax.op.strided_slice(lifted(call.args[0]), [1, 3], starts, ends, steps)
+
+
 def _reduce(operator: Any) -> Callable[[Any, Callable[[Any], Any]], Any]:
     def lift(call: Any, lifted: Callable[[Any], Any]) -> Any | None:
         axes = call.attrs.axis
@@ -145,8 +158,8 @@ def _reduce(operator: Any) -> Callable[[Any, Callable[[Any], Any]], Any]:
 
 
 _ELEMENTWISE = (
-    "nn.relu nn.relu6 nn.leakyrelu clip sigmoid tanh exp add subtract multiply divide "
-    "maximum minimum"
+    "nn.relu nn.relu6 nn.leakyrelu nn.silu nn.gelu nn.gelu_tanh clip sigmoid tanh erf exp log abs "
+    "negative power add subtract multiply divide maximum minimum"
 ).split()
 
 _LIFTS: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
@@ -155,6 +168,7 @@ _LIFTS: dict[str, Callable[[Any, Callable[[Any], Any]], Any]] = {
     "relax.nn.max_pool1d": _pool(relax.op.nn.max_pool2d),
     "relax.nn.avg_pool1d": _pool(relax.op.nn.avg_pool2d),
     "relax.concat": _concat,
+    "relax.strided_slice": _slice,
     "relax.mean": _reduce(relax.op.mean),
     "relax.max": _reduce(relax.op.max),
 }

@@ -36,6 +36,7 @@ _HEADS = {
     "relax.nn.softmax": "qmc.softmax",
     "relax.permute_dims": "qmc.reshape",
     "relax.reshape": "qmc.reshape",
+    "relax.strided_slice": "qmc.slice",
 }
 _MACS = ("relax.nn.conv2d", "relax.matmul")
 _BIASED = ("qmc.conv", "qmc.dense")
@@ -54,7 +55,8 @@ class Partition:
 
     Composites: ``qmc.conv`` and ``qmc.dense`` (weights as ``dequantize(const)`` where they arrived
     quantized; bias; clamp), ``qmc.add`` (clamp), ``qmc.mul``, ``qmc.concat``, ``qmc.max_pool``,
-    ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape).
+    ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape),
+    ``qmc.slice``.
     Each has the attributes ``qmc.layer`` (name of its first ONNX node) and ``qmc.sources``
     (indices of all its nodes).
     Requires: the canonicalizing passes before it.

@@ -37,8 +37,8 @@ def front_passes(equalize: bool = False, keep_input: bool = False) -> list[Any]:
         UnpackTuples(),
         LiftOneDimensional(),
         # Phase 2: one spelling for each operation.
-        ExpandOperators(),
         FoldConstantLayout(),
+        ExpandOperators(),
         SimplifyDataMovement(),
         CanonicalizeClip(),
         CanonicalizePooling(),

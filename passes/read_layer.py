@@ -21,6 +21,7 @@ from qmc.passes.relax_expr import (
     inputs,
     is_channels_first,
     op_name,
+    slices_of,
     static_shape,
 )
 from qmc.passes.weights import read_weights
@@ -270,6 +271,25 @@ def _reshape(function: Any, calls: list[Any], context: LayerContext) -> Result:
     return context.layer(Op.RESHAPE, _pointwise(target), perm=movement.perm), None
 
 
+def _slice(function: Any, calls: list[Any], context: LayerContext) -> Result:
+    call = calls[0]
+    kept = slices_of(call)
+    if any(step < 1 for _, _, step in kept) or any(step > 1 for _, _, step in kept[:2]):
+        steps = [step for _, _, step in kept]
+        rule = f"steps {steps}; allowed: 1 for channels, 1 or more for rows and columns"
+        raise context.unsupported(rule)
+    if len(kept) == 3:  # (1, C, L) is (1, C, 1, L)
+        kept = [*kept[:2], (0, 1, 1), kept[2]]
+    rows, columns = [*kept[2:], (0, 1, 1), (0, 1, 1)][:2]
+    layer = context.layer(
+        Op.SLICE,
+        _pointwise(static_shape(call)),
+        strides=(rows[2], columns[2]),
+        starts=(kept[1][0], rows[0], columns[0]),
+    )
+    return layer, None
+
+
 _READERS: dict[str, Callable[[Any, list[Any], LayerContext], Result]] = {
     "conv": _conv,
     "dense": _dense,
@@ -281,4 +301,5 @@ _READERS: dict[str, Callable[[Any, list[Any], LayerContext], Result]] = {
     "lookup": _lookup,
     "softmax": _softmax,
     "reshape": _reshape,
+    "slice": _slice,
 }

@@ -37,6 +37,17 @@ def static_shape(expr: Any) -> tuple[int, ...]:
     return tuple(int(extent) for extent in extents) if is_static else ()
 
 
+def slices_of(call: Any) -> list[tuple[int, int, int]]:
+    """What ``strided_slice`` keeps of each axis: first, end and step, within the axis's extent."""
+    axes, begins, ends = ([int(value) for value in argument.fields] for argument in call.args[1:4])
+    steps = [int(value) for value in call.args[4].fields] if len(call.args) > 4 else [1] * len(axes)
+    shape = static_shape(call.args[0])
+    kept = [(0, extent, 1) for extent in shape]
+    for axis, begin, end, step in zip(axes, begins, ends, steps, strict=True):
+        kept[axis % len(shape)] = slice(begin, end, step).indices(shape[axis])
+    return kept
+
+
 def is_activation(expr: Any) -> bool:
     """Whether ``expr`` is a float32 tensor as networks have them: batch 1, 2 to 4 dimensions."""
     if not isinstance(expr.ty, relax.TensorType) or str(expr.ty.dtype) != "float32":

@@ -18,8 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qmc.data import Dataset
 from qmc.errors import DataError
+from qmc.functions import onnx_operator
 from qmc.layer import Layer, Op
 from qmc.network import Network, Parameters
+from qmc.windows import sliced
 
 FloatArray = NDArray[np.float32]
 _Nodes = list[onnx.NodeProto]
@@ -120,7 +122,7 @@ def part_to_onnx(
         [value(name) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
 def make_session(model: bytes | str, threads: int, optimized: bool = False) -> Any:
@@ -154,8 +156,9 @@ def _layer_nodes(network: Network, layer: Layer, constants: dict[str, NDArray[An
             nodes = [helper.make_node("Softmax", inputs, [result], axis=1)]
         case Op.LOOKUP:
             nodes = _function_nodes(layer, result, constants)
-        case Op.RESHAPE:
-            nodes = _reshape(layer, network.tensors[layer.output].shape, result, constants)
+        case Op.RESHAPE | Op.SLICE:
+            move = _reshape if layer.op is Op.RESHAPE else _slice
+            nodes = move(network, layer, result, constants)
     if layer.clamp is not None:
         nodes.append(_clip(layer.name, result, layer.output, layer.clamp, constants))
     return nodes
@@ -202,7 +205,7 @@ def _pool(layer: Layer, result: str) -> _Nodes:
 
 
 def _reshape(
-    layer: Layer, shape: tuple[int, ...], result: str, constants: dict[str, NDArray[Any]]
+    network: Network, layer: Layer, result: str, constants: dict[str, NDArray[Any]]
 ) -> _Nodes:
     nodes, source = [], layer.inputs[0]
     if layer.perm is not None:
@@ -211,8 +214,34 @@ def _reshape(
             helper.make_node("Transpose", list(layer.inputs), [source], perm=list(layer.perm))
         )
     name = f"{layer.name}/shape"
-    constants[name] = np.array([-1, *shape[1:]], dtype=np.int64)
+    constants[name] = np.array([-1, *network.tensors[layer.output].shape[1:]], np.int64)
     return [*nodes, helper.make_node("Reshape", [source, name], [result])]
+
+
+def slice_limits(layer: Layer, rank: int) -> dict[str, NDArray[np.int64]]:
+    """The inputs ``starts``, ``ends``, ``axes`` and ``steps`` of ONNX's Slice for a SLICE layer.
+
+    Args:
+        layer: the layer.
+        rank: dimensions of its input.
+    """
+    kept = sliced(layer, rank)[1:]
+    limits = {
+        "starts": [axis.start for axis in kept],
+        "ends": [axis.stop for axis in kept],
+        "axes": list(range(1, rank)),
+        "steps": [axis.step for axis in kept],
+    }
+    return {name: np.array(values, dtype=np.int64) for name, values in limits.items()}
+
+
+def _slice(
+    network: Network, layer: Layer, result: str, constants: dict[str, NDArray[Any]]
+) -> _Nodes:
+    limits = slice_limits(layer, len(network.tensors[layer.inputs[0]].shape))
+    names = [f"{layer.name}/{name}" for name in limits]
+    constants.update(zip(names, limits.values(), strict=True))
+    return [helper.make_node("Slice", [*layer.inputs, *names], [result])]
 
 
 def _clip(
@@ -228,26 +257,16 @@ def _clip(
     return helper.make_node("Clip", [source, *names], [result])
 
 
-#: ONNX operator of each function, and the names of its attributes.
-FUNCTION_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "sigmoid": ("Sigmoid", ()),
-    "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
-    "hard_swish": ("HardSwish", ()),
-    "tanh": ("Tanh", ()),
-    "relu": ("Relu", ()),
-    "leaky_relu": ("LeakyRelu", ("alpha",)),
-    "elu": ("Elu", ("alpha",)),
-}
-
-
 def _function_nodes(layer: Layer, result: str, constants: dict[str, NDArray[Any]]) -> _Nodes:
     assert layer.function is not None
-    name, *texts = layer.function.split(":")
-    values = [float(text) for text in texts]
-    if name == "clip":
+    operator, attributes = onnx_operator(layer.function)
+    if operator == "Clip":
+        low, high = (float(text) for text in layer.function.split(":")[1:])
+        return [_clip(f"{layer.name}/f", layer.inputs[0], result, (low, high), constants)]
+    if operator == "Swish":  # an operator only since opset 24
+        gate = f"{layer.name}/gate"
         return [
-            _clip(f"{layer.name}/f", layer.inputs[0], result, (values[0], values[1]), constants)
+            helper.make_node("Sigmoid", list(layer.inputs), [gate]),
+            helper.make_node("Mul", [layer.inputs[0], gate], [result]),
         ]
-    operator, attributes = FUNCTION_OPERATORS[name]
-    pairs: dict[str, Any] = dict(zip(attributes, values, strict=True))
-    return [helper.make_node(operator, list(layer.inputs), [result], **pairs)]
+    return [helper.make_node(operator, list(layer.inputs), [result], **attributes)]

@@ -6,9 +6,11 @@ the ONNX operators of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import scipy.special
 from numpy.typing import NDArray
 
 Reals = NDArray[np.float64]
@@ -23,11 +25,6 @@ def evaluate(key: str, x: Reals) -> Reals:
     name, parameters = _split(key)
     values = _FUNCTIONS[name][1](x.astype(np.float64), *parameters)
     return np.asarray(values, dtype=np.float64)
-
-
-def check_key(key: str) -> None:
-    """Raise ValueError unless ``key`` names a function with as many parameters as it takes."""
-    _split(key)
 
 
 def _split(key: str) -> tuple[str, list[float]]:
@@ -68,6 +65,26 @@ def _elu(x: Reals, alpha: float) -> Reals:
     return np.where(x >= 0.0, x, alpha * np.expm1(np.minimum(x, 0.0)))
 
 
+def _swish(x: Reals) -> Reals:
+    return x * _sigmoid(x)
+
+
+def _gelu(x: Reals) -> Reals:
+    return np.asarray(0.5 * x * (1.0 + scipy.special.erf(x / np.sqrt(2.0))))
+
+
+def _gelu_tanh(x: Reals) -> Reals:
+    return np.asarray(0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))))
+
+
+def _softplus(x: Reals) -> Reals:
+    return np.asarray(np.logaddexp(0.0, x))
+
+
+def _mish(x: Reals) -> Reals:
+    return x * np.tanh(_softplus(x))
+
+
 #: By name: number of parameters, function.
 _FUNCTIONS: dict[str, tuple[int, Callable[..., Reals]]] = {
     "sigmoid": (0, _sigmoid),
@@ -78,4 +95,40 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Reals]]] = {
     "clip": (2, _clip),
     "leaky_relu": (1, _leaky_relu),
     "elu": (1, _elu),
+    "swish": (0, _swish),
+    "gelu": (0, _gelu),
+    "gelu_tanh": (0, _gelu_tanh),
+    "softplus": (0, _softplus),
+    "mish": (0, _mish),
 }
+
+#: ONNX operator of each function but clip, and the names of its attributes.
+ONNX_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sigmoid": ("Sigmoid", ()),
+    "hard_sigmoid": ("HardSigmoid", ("alpha", "beta")),
+    "hard_swish": ("HardSwish", ()),
+    "tanh": ("Tanh", ()),
+    "relu": ("Relu", ()),
+    "leaky_relu": ("LeakyRelu", ("alpha",)),
+    "elu": ("Elu", ("alpha",)),
+    "swish": ("Swish", ()),
+    "gelu": ("Gelu", ()),
+    "gelu_tanh": ("Gelu", ()),
+    "softplus": ("Softplus", ()),
+    "mish": ("Mish", ()),
+}
+
+
+def onnx_operator(key: str) -> tuple[str, dict[str, Any]]:
+    """The ONNX operator that computes a function of this module, and its attributes.
+
+    Args:
+        key: of the function; ``clip`` has inputs for its limits.
+    """
+    name, *texts = key.split(":")
+    if name == "clip":
+        return "Clip", {}
+    operator, attributes = ONNX_OPERATORS[name]
+    values = [float(text) for text in texts]
+    fixed = {"approximate": "tanh"} if name == "gelu_tanh" else {}
+    return operator, dict(zip(attributes, values, strict=True)) | fixed

@@ -69,6 +69,7 @@ class Op(StrEnum):
     LOOKUP = "lookup"  # unary elementwise function, by table
     SOFTMAX = "softmax"  # along channels
     RESHAPE = "reshape"  # transpose and reshape: data movement only
+    SLICE = "slice"  # some channels, rows and columns
 
 
 #: Layers with weights.
@@ -117,6 +118,7 @@ class Layer:
         clamp: real-valued limits of a fused activation: (0, inf) for ReLU, (0, 6) for ReLU6.
         function: for LOOKUP, the key of the function (see ``qmc.functions``), for example
             ``sigmoid``, ``hard_swish`` or ``hard_sigmoid:0.2:0.5``.
+        starts: for SLICE, the first (channel, row, column); rows and columns advance by strides.
         perm: for RESHAPE, the transposition (ONNX axes) applied before the reshape.
         count_include_pad: for AVERAGE_POOL, whether padding counts in the divisor.
         source: names of the ONNX nodes this layer came from.
@@ -132,6 +134,7 @@ class Layer:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     clamp: tuple[float, float] | None = None
     function: str | None = None
+    starts: tuple[int, int, int] = (0, 0, 0)
     perm: tuple[int, ...] | None = None
     count_include_pad: bool = False
     source: tuple[str, ...] = ()

@@ -23,11 +23,12 @@ _MAX_FILE_BYTES = (1 << 31) - 1
 _OLDEST_OPSET = 7
 
 SUPPORTED_OPS = frozenset(
-    "Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv "
-    "DequantizeLinear Div Dropout Elu Equal Expand Flatten Gather Gemm GlobalAveragePool "
-    "GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu MatMul Max MaxPool Min Mul Pad "
-    "QuantizeLinear ReduceMax ReduceMean Relu Reshape Shape Sigmoid Slice Softmax Squeeze Sub Sum "
-    "Tanh Transpose Unsqueeze Where".split()
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv "
+    "DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Gather Gelu Gemm "
+    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu Log MatMul Max "
+    "MaxPool Min Mish Mul Neg PRelu Pad Pow QuantizeLinear ReduceMax ReduceMean Relu Reshape "
+    "Shape Sigmoid Slice Softmax Softplus Split Squeeze Sub Sum Swish Tanh Transpose Unsqueeze "
+    "Where".split()
 )
 
 #: Bits of an element as stored, for the types a supported model may hold.

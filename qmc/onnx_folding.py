@@ -1,7 +1,8 @@
 """Rewrites of a checked ONNX model that are easier before the import than after it.
 
 Shapes are inferred, arithmetic on constants (shape computations, weight transposes, int32 biases
-behind DequantizeLinear) is done, ``auto_pad`` becomes explicit pads. What is left computes on data.
+behind DequantizeLinear) is done, ``auto_pad`` becomes explicit pads, a Split its slices. What is
+left computes on data.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from onnx.reference import ReferenceEvaluator
 
 from qmc.errors import ModelError, UnsupportedOpError
 from qmc.onnx_checks import MAX_ELEMENTS
+from qmc.onnx_split import split_to_slices
 
 _FOLDED_TYPES = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-_NEVER_FOLDED = {"QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm"}
+_NEVER_FOLDED = {"QuantizeLinear", "Pad", "Conv", "MatMul", "Gemm", "Split"}
 #: Operators whose result can be far larger than what the file holds, and the most they may make.
 _GROWING = {"ConstantOfShape", "Expand"}
 _MAX_GROWN = 1 << 20
@@ -37,6 +39,7 @@ def fold_model(path: Path, model: ModelProto) -> ModelProto:
     while len(model.graph.node) != before:  # a folded shape lets more shapes be inferred
         before = len(model.graph.node)
         model = infer_shapes(path, model)
+        split_to_slices(model, _static_shapes(model.graph))
         fold_constants(model)
     shapes = value_shapes(path, model.graph)
     drop_expansions(model.graph, shapes)

@@ -17,36 +17,33 @@ from functools import cache
 import onnx
 from onnx import FunctionProto
 
+from qmc.functions import ONNX_OPERATORS
+
 DOMAIN = "qmc"
+#: Operators that became tables.
+_TABULATED = {operator for operator, _ in ONNX_OPERATORS.values()}
 #: Inputs that the standard operator has too, by operator of the domain.
 STANDARD_INPUTS = {
     "Add": 2,
     "AveragePool": 1,
     "Clip": 3,
     "Conv": 3,
-    "Elu": 1,
     "Gemm": 3,
-    "HardSigmoid": 1,
-    "HardSwish": 1,
     "Identity": 1,
-    "LeakyRelu": 1,
     "Mul": 2,
-    "Relu": 1,
     "Rescale": 1,
-    "Sigmoid": 1,
     "Softmax": 1,
-    "Tanh": 1,
+    **dict.fromkeys(sorted(_TABULATED), 1),
 }
 #: Attributes that the standard operator lacks.
 EXTRA_ATTRIBUTES = {"AveragePool": ("group",)}
 _WINDOW = ("kernel_shape", "strides", "dilations", "pads", "group")
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    **dict(ONNX_OPERATORS.values()),
     "AveragePool": (*_WINDOW, "count_include_pad"),
     "Conv": _WINDOW,
-    "Elu": ("alpha",),
+    "Gelu": ("approximate",),
     "Gemm": ("transB",),
-    "HardSigmoid": ("alpha", "beta"),
-    "LeakyRelu": ("alpha",),
     "Softmax": ("axis",),
 }
 #: Inputs of a floor shift: clip((product + addend) // divisor + offset) * scale.
@@ -224,8 +221,7 @@ _BODIES: dict[str, tuple[str, str]] = {
     ),
     "Clip": ("X, minimum, maximum, x_scale, x_zero, table", _LOOKUP),
 }
-_TABULATED = ("Relu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu")
-_BODIES |= {name: ("X, x_scale, x_zero, table", _LOOKUP) for name in _TABULATED}
+_BODIES |= {name: ("X, x_scale, x_zero, table", _LOOKUP) for name in sorted(_TABULATED)}
 
 
 def functions_of(operators: Iterable[str], opset: int, twice: bool = False) -> list[FunctionProto]:

@@ -61,10 +61,11 @@ def _write(writer: QdqWriter) -> ModelProto:
     writer.taken |= set(net.tensors) | {layer.layer.name for layer in net.layers}
     widths = [params.bits for params in net.quantization.values()]
     widths += [stored_bits(layer) for layer in net.layers if layer.weights is not None]
-    opset = 25 if 2 in widths else 21
     _source(writer)
     for layer in net.layers:
         _layer(writer, layer)
+    is_new = 2 in widths or "Swish" in writer.operators  # INT2 and Swish are younger than INT4
+    opset = 25 if is_new else 21
     graph = helper.make_graph(
         writer.nodes,
         "network",

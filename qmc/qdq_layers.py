@@ -11,7 +11,8 @@ from onnx import TensorProto
 
 from qmc.arithmetic import IntArray, QuantParams, Rescale, Rounding
 from qmc.errors import QuantizationError
-from qmc.float_model import FUNCTION_OPERATORS
+from qmc.float_model import slice_limits
+from qmc.functions import onnx_operator
 from qmc.integer import IntegerLayer
 from qmc.layer import Layer, Op
 from qmc.qdq_writer import QdqWriter
@@ -215,15 +216,11 @@ def _lookup(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
     spec, source = layer.layer, layer.inputs[0]
     assert layer.table is not None
     assert spec.function is not None
-    name, *texts = spec.function.split(":")
-    values = [float(text) for text in texts]
+    operator, attributes = onnx_operator(spec.function)
     limits = []
-    if name == "clip":
-        operator, attributes = "Clip", {}
-        limits = [writer.const(f"{spec.name}/limit", np.float32(value)) for value in values]
-    else:
-        operator, keys = FUNCTION_OPERATORS[name]
-        attributes = dict(zip(keys, values, strict=True))
+    if operator == "Clip":
+        values = (np.float32(text) for text in spec.function.split(":")[1:])
+        limits = [writer.const(f"{spec.name}/limit", value) for value in values]
     steps = (layer.table.astype(np.int64) - layer.output.zero_point).astype(np.float32)
     inputs = [
         writer.reals[spec.inputs[0]],
@@ -262,6 +259,13 @@ def _reshape(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
     writer.add("Reshape", [source, name], output, label)
 
 
+def _slice(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
+    spec = layer.layer
+    limits = slice_limits(spec, len(writer.integer.tensors[spec.inputs[0]].shape))
+    names = [writer.const(f"{spec.name}/{name}", values) for name, values in limits.items()]
+    writer.add("Slice", [writer.reals[spec.inputs[0]], *names], output, spec.name)
+
+
 #: By operation: writes the layer's nodes, the last of which makes the value of the given name.
 WRITERS: dict[Op, Callable[[QdqWriter, IntegerLayer, str], None]] = {
     Op.CONV: _weighted,
@@ -274,4 +278,5 @@ WRITERS: dict[Op, Callable[[QdqWriter, IntegerLayer, str], None]] = {
     Op.LOOKUP: _lookup,
     Op.SOFTMAX: _softmax,
     Op.RESHAPE: _reshape,
+    Op.SLICE: _slice,
 }

@@ -17,7 +17,8 @@ from qmc.lift_functions import lift_functions
 from qmc.onnx_edit import GraphEditor
 
 DOMAIN = "qonnx.custom_op.general"
-_OPSET = 21
+#: Widths need no types of their own, so 2 bits need no younger opset; Swish is of 24.
+_OPSET, _SWISH_OPSET = 21, 25
 #: Bits of what is stored in 32-bit integers: biases.
 _BIAS_BITS = 32
 
@@ -27,7 +28,9 @@ def to_qonnx(exported: ModelProto) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(exported)
     lift_functions(Path("exported"), model)
-    editor = GraphEditor(Path("exported"), model.graph, _OPSET)
+    is_young = any(node.op_type == "Swish" for node in model.graph.node)
+    opset = _SWISH_OPSET if is_young else _OPSET
+    editor = GraphEditor(Path("exported"), model.graph, opset)
     clips = {
         n.output[0]: n for n in model.graph.node if n.op_type == "Clip" and _is_code(editor, n)
     }
@@ -40,9 +43,9 @@ def to_qonnx(exported: ModelProto) -> ModelProto:
             editor.nodes.append(node)
     editor.finish()
     del model.opset_import[:]
-    model.opset_import.add(domain="", version=_OPSET)
+    model.opset_import.add(domain="", version=opset)
     model.opset_import.add(domain=DOMAIN, version=1)
-    model.ir_version = 10
+    model.ir_version = 13 if is_young else 10
     return model
 
 

@@ -121,7 +121,7 @@ def quantize_layer(network: Network, scheme: Scheme, layer: Layer) -> IntegerLay
                 raise QuantizationError(layer.name, "the output of softmax needs zero point 0")
             table = _softmax_table(inputs[0])
             return IntegerLayer(layer, inputs, output, low, high, table=table)
-        case Op.MAX_POOL | Op.RESHAPE:
+        case Op.MAX_POOL | Op.RESHAPE | Op.SLICE:
             if inputs[0] != output:
                 raise QuantizationError(
                     layer.name, "its output must have the quantization of its input"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qmc.arithmetic import IntArray, Rescale, requantize
 from qmc.integer import IntegerLayer, IntegerNetwork
 from qmc.layer import Layer, Op
-from qmc.windows import window_counts, windows
+from qmc.windows import sliced, window_counts, windows
 
 Codes = NDArray[np.int32]
 
@@ -69,9 +69,8 @@ def run_layer(
             codes = _table(layer)[inputs[0]].astype(np.int32)
         case Op.SOFTMAX:
             codes = _softmax(layer, inputs[0])
-        case Op.RESHAPE:
-            perm = layer.layer.perm
-            codes = inputs[0] if perm is None else inputs[0].transpose(perm)
+        case Op.RESHAPE | Op.SLICE:
+            codes = _moved(layer.layer, inputs[0])
     extents = _default_shape(layer.layer, inputs[0].ndim) if shape is None else shape
     return codes.reshape(inputs[0].shape[0], *extents[1:])
 
@@ -165,6 +164,13 @@ def _softmax(layer: IntegerLayer, codes: Codes) -> Codes:
     total = weights.sum(axis=1, keepdims=True)
     scaled = (weights * softmax_factor(layer) + total // 2) // total
     return _clip(layer, scaled)
+
+
+def _moved(layer: Layer, codes: Codes) -> Codes:
+    """Codes in the order of the output; the caller gives them its shape."""
+    if layer.op is Op.SLICE:
+        return codes[sliced(layer, codes.ndim)]
+    return codes if layer.perm is None else codes.transpose(layer.perm)
 
 
 def softmax_factor(layer: IntegerLayer) -> int:

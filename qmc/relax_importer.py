@@ -39,6 +39,8 @@ CODE_BITS: dict[int, int] = NARROW_BITS | {
     TensorProto.INT16: 16,
     TensorProto.UINT16: 16,
 }
+#: What exporters write for "to the end".
+_END = (1 << 31) - 1
 _SIGNED = {TensorProto.INT2, TensorProto.INT4, TensorProto.INT8, TensorProto.INT16}
 
 
@@ -108,6 +110,9 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         with contextlib.suppress(Exception):
             self.bb._end_block()
             self.bb._end_block()
+
+    def _check_for_unsupported_ops(self, graph: Any) -> None:
+        """Nothing: what qmc allows was checked before, and TVM lacks some of it."""
 
     def _sanitize_name(self, name: str) -> str:
         return "input"
@@ -234,6 +239,31 @@ def _pad(inputs: Any, attrs: Any) -> Any:
     return relax.op.nn.pad(inputs[0], widths, "constant", value)
 
 
+def _slice(inputs: Any, attrs: Any) -> Any:
+    """Limits are inputs, or attributes before opset 10."""
+    rank = len(inputs[0].ty.shape)
+    given = [
+        list(attrs[key]) if key in attrs else _integers(inputs, position)
+        for position, key in enumerate(("starts", "ends", "axes", "steps"), start=1)
+    ]
+    starts, ends = given[0] or [], given[1] or []
+    axes = given[2] or list(range(len(starts)))
+    steps = given[3] or [1] * len(starts)
+    for axis, *limits in zip(axes, starts, ends, steps, strict=True):
+        if axis % rank == 0 and not (limits[0] == 0 and limits[1] >= _END and limits[2] == 1):
+            raise ValueError(f"{limits[0]} to {limits[1]} of the batch; allowed: the other axes")
+    extents = [int(inputs[0].ty.shape[axis % rank]) for axis in axes]
+    kept = [slice(*s).indices(n) for *s, n in zip(starts, ends, steps, extents, strict=True)]
+    return relax.op.strided_slice(inputs[0], axes, *map(list, zip(*kept, strict=True)))
+
+
+def _integers(inputs: Any, position: int) -> list[int] | None:
+    """A constant input; None where it is left out."""
+    if position >= len(inputs) or inputs[position] is None:
+        return None
+    return [int(value) for value in inputs[position].value.numpy().reshape(-1)]
+
+
 def _batch_norm(inputs: Any, attrs: Any) -> Any:
     if attrs.get("training_mode", 0):
         raise ValueError("training_mode 1; allowed: 0")
@@ -242,6 +272,11 @@ def _batch_norm(inputs: Any, attrs: Any) -> Any:
     return relax.TupleGetItem(
         relax.op.nn.batch_norm(data, gamma, beta, mean, variance, axis=1, epsilon=epsilon), 0
     )
+
+
+def _swish(inputs: Any, attrs: Any) -> Any:
+    gate = relax.op.sigmoid(_scaled(inputs[0], float(attrs.get("alpha", 1.0))))
+    return relax.op.multiply(inputs[0], gate)
 
 
 def _two_operands(function: Any) -> Callable[[Any, Any], Any]:
@@ -271,7 +306,9 @@ _CONVERTERS: dict[str, Callable[[Any, Any], Any]] = {
     "Clip": _clip,
     "Gemm": _gemm,
     "Pad": _pad,
+    "Slice": _slice,
     "Sum": _sum,
+    "Swish": _swish,
     "Max": _two_operands(relax.op.maximum),
     "Min": _two_operands(relax.op.minimum),
     "Identity": _first_input,

@@ -27,7 +27,7 @@ OUTPUT_BITS = 16
 #: Operators whose output may have more bits than the rest of the network when it is the last.
 _WIDE_OUTPUT = frozenset({Op.CONV, Op.DENSE, Op.SOFTMAX, Op.LOOKUP, Op.AVERAGE_POOL})
 #: Operators that only select or move codes: the output has the quantization of the input.
-TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE})
+TRANSPARENT = frozenset({Op.MAX_POOL, Op.RESHAPE, Op.SLICE})
 _PATTERN = re.compile(rf"w([2-8]|{'|'.join(WEIGHT_FORMATS)})a([2-8])")
 _AVERAGE = re.compile(r"w([2-7]\.[0-9]{1,3})a([2-8])")
 _FORMS = (

@@ -1,4 +1,4 @@
-"""What lies under a sliding window: shared by convolutions, pools and their statistics."""
+"""What lies under a sliding window, or in a slice: which elements a layer reads."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def windows(layer: Layer, values: NDArray[Scalar], padding: int) -> Iterator[NDA
 
 def _positions(first: int, count: int, stride: int) -> slice:
     return slice(first, first + (count - 1) * stride + 1, stride)
+
+
+def sliced(layer: Layer, rank: int) -> tuple[slice, ...]:
+    """Index of what a SLICE layer keeps of its input.
+
+    Args:
+        layer: the layer.
+        rank: dimensions of the input, 2 or 4; of two, the first is the batch.
+    """
+    bounds, (channel, row, column) = layer.bounds, layer.starts
+    axes = (
+        _positions(channel, bounds.G, 1),
+        _positions(row, bounds.P, layer.strides[0]),
+        _positions(column, bounds.Q, layer.strides[1]),
+    )
+    return (slice(None), *axes)[:rank]
 
 
 def window_counts(layer: Layer, height: int, width: int) -> NDArray[np.int64]:

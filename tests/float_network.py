@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,8 +65,19 @@ def _compute(layer: Layer, inputs: list[Reals], parameters: Parameters | None) -
         case Op.SOFTMAX:
             exponents = np.exp(inputs[0] - inputs[0].max(axis=1, keepdims=True))
             return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
-        case Op.RESHAPE:
-            return inputs[0].transpose(layer.perm) if layer.perm else inputs[0]
+        case Op.RESHAPE | Op.SLICE:
+            return _moved(layer, inputs[0])
+
+
+def _moved(layer: Layer, values: Reals) -> Reals:
+    if layer.op is Op.RESHAPE:
+        return values.transpose(layer.perm) if layer.perm else values
+    channel, row, column = layer.starts
+    kept = values[:, channel : channel + layer.bounds.G]
+    if kept.ndim == 2:
+        return kept
+    kept = kept[:, :, row :: layer.strides[0], column :: layer.strides[1]]
+    return kept[:, :, : layer.bounds.P, : layer.bounds.Q]
 
 
 def _taps(layer: Layer, values: Reals, outside: float) -> Reals:
@@ -97,24 +111,27 @@ def _pool(layer: Layer, values: Reals) -> Reals:
     return (_taps(layer, values, 0.0).sum(axis=0) / inside.sum(axis=0))[None]
 
 
+def _softplus(x: Reals) -> Reals:
+    return np.asarray(np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0))
+
+
+_FUNCTIONS: dict[str, Callable[..., Reals]] = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "hard_swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "relu": lambda x: np.maximum(x, 0),
+    "clip": np.clip,
+    "leaky_relu": lambda x, a: np.where(x > 0, x, a * x),
+    "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(x)),
+    "swish": lambda x: x / (1 + np.exp(-x)),
+    "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x / (1 + np.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "softplus": _softplus,
+    "mish": lambda x: x * np.tanh(_softplus(x)),
+}
+
+
 def _function(key: str, x: Reals) -> Reals:
     name, *parameters = key.split(":")
-    p = [float(text) for text in parameters]
-    match name:
-        case "sigmoid":
-            return np.asarray(1 / (1 + np.exp(-x)))
-        case "tanh":
-            return np.asarray(np.tanh(x))
-        case "hard_sigmoid":
-            return np.clip(p[0] * x + p[1], 0, 1)
-        case "hard_swish":
-            return x * np.clip(x / 6 + 0.5, 0, 1)
-        case "relu":
-            return np.maximum(x, 0)
-        case "clip":
-            return np.clip(x, p[0], p[1])
-        case "leaky_relu":
-            return np.where(x > 0, x, p[0] * x)
-        case "elu":
-            return np.where(x > 0, x, p[0] * np.expm1(x))
-    raise AssertionError(f"unknown function {key}")
+    return _FUNCTIONS[name](x, *(float(text) for text in parameters))

@@ -7,7 +7,7 @@ import pytest
 from single_layer import network_of
 
 from qmc.float_model import FloatModel
-from qmc.functions import check_key, evaluate
+from qmc.functions import evaluate
 from qmc.layer import Layer, LoopBounds, Op
 
 KEYS = [
@@ -20,6 +20,11 @@ KEYS = [
     "clip:-1.5:2.25",
     "leaky_relu:0.1",
     "elu:1.5",
+    "swish",
+    "gelu",
+    "gelu_tanh",
+    "softplus",
+    "mish",
 ]
 
 
@@ -32,10 +37,16 @@ def test_function_equals_the_onnx_operator(key: str) -> None:
     np.testing.assert_allclose(evaluate(key, x.astype(np.float64)), expected, atol=3e-6)
 
 
-@pytest.mark.parametrize("key", ["swish", "clip:1", "sigmoid:2", "elu:x", ""])
+@pytest.mark.parametrize("key", ["swash", "clip:1", "sigmoid:2", "elu:x", ""])
 def test_wrong_key_raises(key: str) -> None:
     with pytest.raises(ValueError, match=r"function|float"):
-        check_key(key)
+        evaluate(key, np.zeros(1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("key", ["swish", "gelu", "gelu_tanh", "softplus", "mish"])
+def test_rectifiers_do_not_overflow(key: str) -> None:
+    np.testing.assert_array_equal(evaluate(key, np.array([-1e6, 1e6])), [0.0, 1e6])
 
 
 def test_sigmoid_does_not_overflow() -> None:

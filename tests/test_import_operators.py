@@ -208,10 +208,80 @@ def test_squeeze_excite_is_a_broadcast_mul(tmp_path: Path, gate_first: bool) -> 
     assert network.layers[-1].inputs[0] == "x"
 
 
-def test_swish_is_a_mul_by_its_sigmoid(tmp_path: Path) -> None:
+def _swish(g: OnnxGraph) -> str:
+    return g.node("Mul", "x", g.node("Sigmoid", "x"))
+
+
+def _gelu(g: OnnxGraph) -> str:
+    t = g.node("Erf", g.node("Div", "x", g.const(np.float32(2**0.5))))
+    t = g.node("Mul", "x", g.node("Add", t, g.const(np.float32(1))))
+    return g.node("Mul", t, g.const(np.float32(0.5)))
+
+
+def _gelu_tanh(g: OnnxGraph) -> str:
+    cube = g.node("Mul", g.node("Pow", "x", g.const(np.float32(3))), g.const(np.float32(0.044715)))
+    t = g.node("Mul", g.node("Add", "x", cube), g.const(np.float32((2 / np.pi) ** 0.5)))
+    t = g.node("Add", g.node("Tanh", t), g.const(np.float32(1)))
+    return g.node("Mul", g.node("Mul", "x", g.const(np.float32(0.5))), t)
+
+
+def _softplus(g: OnnxGraph) -> str:
+    return g.node("Log", g.node("Add", g.node("Exp", "x"), g.const(np.float32(1))))
+
+
+def _mish(g: OnnxGraph) -> str:
+    return g.node("Mul", g.node("Tanh", g.node("Softplus", "x")), "x")
+
+
+@pytest.mark.parametrize("build", [_swish, _gelu, _gelu_tanh, _softplus, _mish])
+def test_function_spelled_as_arithmetic_is_one_lookup(tmp_path: Path, build: Build) -> None:
     g = OnnxGraph(("b", 3, 5, 4))
-    network = check(tmp_path, g, g.node("Mul", "x", g.node("Sigmoid", "x")))
+    layer = only(check(tmp_path, g, build(g)), Op.LOOKUP)
+    assert layer.function == build.__name__.removeprefix("_")
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "function", "opset"),
+    [
+        ("Mish", {}, "mish", 18),
+        ("Softplus", {}, "softplus", 9),
+        ("Gelu", {}, "gelu", 20),
+        ("Gelu", {"approximate": "tanh"}, "gelu_tanh", 20),
+        ("Swish", {}, "swish", 24),
+    ],
+)
+def test_younger_function_becomes_lookup(
+    tmp_path: Path, op: str, attributes: dict[str, str], function: str, opset: int
+) -> None:
+    g = OnnxGraph(("b", 3, 9), opset=opset)  # in one dimension
+    out = g.node(op, conv(g, "x", 4, 3, (3,)), **attributes)
+    assert check(tmp_path, g, out).layers[-1].function == function
+
+
+def test_swish_whose_gate_has_a_quantization_of_its_own_keeps_it(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 3, 5, 4))
+    scale, zero = g.const(np.float32(1 / 256)), g.const(np.uint8(0))
+    gate = g.node("QuantizeLinear", g.node("Sigmoid", "x"), scale, zero)
+    out = g.node("Mul", "x", g.node("DequantizeLinear", gate, scale, zero))
+    _, network = load_network(g.save(out, tmp_path))
     assert [layer.op for layer in network.layers] == [Op.LOOKUP, Op.MUL]
+    assert network.given_ranges[network.layers[0].output].scale == 1 / 256
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1, 1), (1,)])
+def test_prelu_is_leaky_or_a_sum_of_both_halves(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    g = OnnxGraph(("b", 3, 5, 6))
+    t = g.node("Conv", "x", g.random(4, 3, 1, 1), g.random(4))
+    if shape == (4,):  # along the last axis: not the channels
+        t = g.node("MaxPool", t, kernel_shape=[1, 3])
+        path = g.save(g.node("PRelu", t, g.random(*shape)), tmp_path)
+        with pytest.raises(UnsupportedOpError, match="PRelu"):
+            load_network(path)
+        return
+    network = check(tmp_path, g, g.node("PRelu", t, g.random(*shape)))
+    ops = [layer.op for layer in network.layers]
+    halves = [Op.CONV, Op.LOOKUP, Op.CONV, Op.LOOKUP, Op.ADD]
+    assert ops == ([Op.CONV, Op.LOOKUP] if shape == (1,) else halves)
 
 
 @pytest.mark.parametrize("op", ["Mul", "Add", "Sub", "Div"])

@@ -14,7 +14,8 @@ from tests.float_network import run_network
 from tests.onnx_graph import OnnxGraph, run_onnx
 
 Value = tuple[str, int, int, int]  # name, channels, height, width
-STEPS = ("conv", "depthwise", "norm", "clamp", "function", "join", "constant", "pool", "gate")
+STEPS = "conv depthwise norm clamp function join constant pool gate slice".split()
+FUNCTIONS = "HardSwish HardSigmoid Tanh Elu Softplus Mish".split()
 
 
 def window(g: OnnxGraph, size: int) -> tuple[int, int, int, int, int]:
@@ -73,9 +74,13 @@ def step(g: OnnxGraph, kind: str, value: Value, earlier: list[Value]) -> Value:
             limits = [g.const(np.float32(v)) for v in (g.rng.choice([-1, 0]), 6)]
             out = g.node("Clip", x, *limits) if g.rng.integers(2) else g.node("Relu", x)
         case "function":
-            out = g.node(str(g.rng.choice(["HardSwish", "HardSigmoid", "Tanh", "Elu"])), x)
+            out = g.node(str(g.rng.choice(FUNCTIONS)), x)
         case "constant":
             out = g.node(str(g.rng.choice(["Add", "Mul", "Sub"])), x, g.random(channels, 1, 1))
+        case "slice" if min(channels, height, width) > 2:
+            limits = [[1, 0, -width], [channels, height - 1, 1 << 40], [1, 2, 3], [1, 1, 2]]
+            out = g.node("Slice", x, *(g.const(np.array(v)) for v in limits))
+            return out, channels - 1, height - 1, -(-width // 2)
         case "gate":
             pooled = g.node("GlobalAveragePool", x)
             gate = g.node("Conv", pooled, g.random(channels, channels, 1, 1))
@@ -92,7 +97,7 @@ def step(g: OnnxGraph, kind: str, value: Value, earlier: list[Value]) -> Value:
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.lists(st.sampled_from(STEPS), min_size=1, max_size=8))
 def test_random_network_computes_what_onnx_computes(seed: int, kinds: list[str]) -> None:
-    g = OnnxGraph(("batch", 3, 7, 9), seed=seed)
+    g = OnnxGraph(("batch", 3, 7, 9), opset=18, seed=seed)
     values: list[Value] = [("x", 3, 7, 9)]
     for kind in kinds:
         values.append(step(g, kind, values[-1], values))

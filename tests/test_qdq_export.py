@@ -60,6 +60,22 @@ def chain() -> tuple[OnnxGraph, str]:
     return g, g.node("Gemm", t, g.random(3, 4), g.random(3), transB=1)
 
 
+def functions() -> tuple[OnnxGraph, str]:
+    """Each half of the channels, cut out, through the functions that are younger than others."""
+    g = OnnxGraph(("batch", 3, 6, 5), opset=20)
+    t = g.node("Conv", "x", g.random(6, 3, 2, 2), g.random(6))
+    limits = [[0, 1], [3, 5], [1, 2], [1, 2]]
+    first = g.node("Slice", t, *(g.const(np.array(values)) for values in limits))
+    limits = [[3, 0], [6, 4], [1, 2], [1, 2]]
+    second = g.node("Slice", t, *(g.const(np.array(values)) for values in limits))
+    first = g.node("Mish", g.node("Mul", first, g.node("Sigmoid", first)))
+    second = g.node("Gelu", g.node("Gelu", second), approximate="tanh")
+    return g, g.node("Conv", g.node("Add", first, g.node("Softplus", second)), g.random(2, 3, 1, 1))
+
+
+GRAPHS = [two_branches, chain, functions]
+
+
 def images(network: Network, count: int = 3, seed: int = 7) -> Inputs:
     shape = network.tensors[network.input].shape[1:]
     return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
@@ -119,7 +135,7 @@ def exported(network: Network, scheme: Scheme, integer: IntegerNetwork) -> bytes
 
 
 @pytest.mark.parametrize("widths", [(8, 8), (4, 4), (2, 3), (5, 2), (3, 7)])
-@pytest.mark.parametrize("graph", [two_branches, chain])
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_onnx_runtime_computes_the_reference_integers(
     tmp_path: Path, graph: object, widths: tuple[int, int]
 ) -> None:
@@ -181,7 +197,7 @@ def read_back(content: bytes, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("widths", [(8, 8), (4, 4), (3, 5), (2, 2)])
-@pytest.mark.parametrize("graph", [two_branches, chain])
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_qdq_to_plan_to_qdq_gives_the_same_bytes(
     tmp_path: Path, graph: object, widths: tuple[int, int]
 ) -> None:
@@ -191,7 +207,7 @@ def test_qdq_to_plan_to_qdq_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("widths", [(8, 8), (4, 4), (3, 5)])
-@pytest.mark.parametrize("graph", [two_branches, chain])
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_qonnx_to_plan_to_qonnx_gives_the_same_bytes(
     tmp_path: Path, graph: object, widths: tuple[int, int]
 ) -> None:

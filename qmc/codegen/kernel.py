@@ -8,6 +8,7 @@ import numpy as np
 
 from qmc.codegen.constants import Constant, mac_constants
 from qmc.codegen.counting import print_tables, step_depths
+from qmc.codegen.data_movement import print_reshape, print_slice
 from qmc.codegen.describe import print_description
 from qmc.codegen.elementwise import elementwise_scratch, print_elementwise
 from qmc.codegen.mac_kernel import MacKernel, mac_scratch, print_mac
@@ -15,7 +16,6 @@ from qmc.codegen.mac_plan import plan_mac
 from qmc.codegen.names import layer_identifier
 from qmc.codegen.nest import make_nest, natural_mapping
 from qmc.codegen.pool import pool_scratch, print_pool
-from qmc.codegen.reshape import print_reshape
 from qmc.codegen.scratch import Scratch
 from qmc.codegen.writer import Writer
 from qmc.errors import CodegenError
@@ -146,6 +146,8 @@ def _print_other(
             print_pool(body, integer, sources[0])
         case Op.RESHAPE:
             print_reshape(body, integer, sources[0], result)
+        case Op.SLICE:
+            print_slice(body, integer, sources[0], result)
         case _:
             scratch = elementwise_scratch(integer, sources)
             print_elementwise(body, integer, sources, result, name)

@@ -22,7 +22,7 @@ import numpy as np
 from qmc.bit_groups import SEARCH_WIDTHS, activation_groups
 from qmc.codegen.trial import print_sides
 from qmc.errors import QuantizationError
-from qmc.layer import Layer, Op
+from qmc.layer import Layer
 from qmc.network import Network
 from qmc.progress import Tick, no_tick
 from qmc.targets import KernelFamily
@@ -33,6 +33,7 @@ from qmc.tuning.runner import SEARCH_EFFORT, Runner, build_trial, measure_sides
 from qmc.tuning.single_layer import layer_at
 from qmc.tuning.timing import Timing
 from qmc.width_classes import Triple
+from qmc.widths import TRANSPARENT
 
 #: Kernels of one program, the widest included.
 _SIDES = 8
@@ -125,7 +126,7 @@ def possible_triples(network: Network, layer: Layer) -> list[Triple]:
     inputs = sorted({bits for name in layer.inputs for bits in widths(name)})
     weights = SEARCH_WIDTHS if layer.has_weights else (8,)
     found = product(weights, inputs, widths(layer.output))
-    if layer.op in (Op.MAX_POOL, Op.RESHAPE):
+    if layer.op in TRANSPARENT:
         return [(w, a, o) for w, a, o in found if a == o]
     return list(found)
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from qmc.arithmetic import QuantParams
 from qmc.integer import IntegerNetwork
-from qmc.layer import Layer, Op
+from qmc.layer import Layer
 from qmc.network import Network
 from qmc.quantize import quantize_layer
 from qmc.scheme import Scheme, WeightScheme
 from qmc.width_classes import Triple
+from qmc.widths import TRANSPARENT
 
 #: Largest activation that is assumed, and root mean square of the rest.
 _RANGE, _RMS = 6.0, 1.5
 #: Outputs of a layer with weights reach so many of their deviations.
 _REACH = 4.0
-_SAME = (Op.MAX_POOL, Op.RESHAPE)
 
 
 def layer_at(network: Network, layer: Layer, triple: Triple) -> IntegerNetwork:
@@ -35,7 +35,7 @@ def layer_at(network: Network, layer: Layer, triple: Triple) -> IntegerNetwork:
     weight_bits, input_bits, output_bits = triple
     source = _params(input_bits, _RANGE)
     result = source
-    if layer.op not in _SAME:
+    if layer.op not in TRANSPARENT:
         result = _params(output_bits, _output_range(network, layer))
     tensors = {**dict.fromkeys(layer.inputs, source), layer.output: result}
     weights = {}

@@ -204,6 +204,20 @@ class Builder:
         self.layers.append(IntegerLayer(layer, (quant,), quant, 0, quant.high))
         return layer.output
 
+    def slice(
+        self, source: str, starts: tuple[int, int, int], size: tuple[int, int, int], step: int = 1
+    ) -> str:
+        """``size`` channels, rows and columns; ``step`` between rows and columns."""
+        rank = len(self.tensors[source].shape)
+        name = f"layer{len(self.layers)}"
+        bounds = LoopBounds(G=size[0], P=size[1], Q=size[2])
+        layer = Layer(name, Op.SLICE, (source,), f"{name}:out", bounds, (step, step), starts=starts)
+        quant = self.quantization[source]
+        self.tensors[layer.output] = Tensor(layer.output, (1, *size)[:rank])
+        self.quantization[layer.output] = quant
+        self.layers.append(IntegerLayer(layer, (quant,), quant, 0, quant.high))
+        return layer.output
+
     def network(self) -> IntegerNetwork:
         return IntegerNetwork(
             self.name,
@@ -251,7 +265,10 @@ def every_op(seed: int = 1) -> Builder:
     m = net.pool(k, Op.AVERAGE_POOL, (2, 2), (1, 1), (0, 1, 1, 0), bits=4, include_pad=True)
     shape = net.tensors[m].shape
     n = net.reshape(m, (1, shape[3], shape[1], shape[2]), (0, 3, 1, 2))
+    _, channels, height, width = net.tensors[n].shape
+    n = net.slice(n, (1, 0, 1), (channels - 1, (height + 1) // 2, width // 2), 2)
     o = net.reshape(n, (1, net.tensors[n].size))
+    o = net.slice(o, (3, 0, 0), (net.tensors[o].size - 4, 1, 1))
     p = net.dense(o, 9, (5, 8))
     net.softmax(p, 8)
     return net

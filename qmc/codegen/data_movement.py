@@ -1,4 +1,4 @@
-"""C function of RESHAPE: move elements from the input's order to the output's."""
+"""C functions of layers that only move codes: RESHAPE and SLICE."""
 
 from __future__ import annotations
 
@@ -22,6 +22,29 @@ def print_reshape(writer: Writer, integer: IntegerLayer, source: Tensor, result:
         size = result.pixels * row_bytes(result.channels, integer.output.bits)
         writer.line(f"memset(output, 0, {size});")
     _print_loops(writer, integer, perm, source, result, pixel, bits)
+
+
+def print_slice(writer: Writer, integer: IntegerLayer, source: Tensor, result: Tensor) -> None:
+    """Print the body of the kernel: whole bytes of a pixel at once where the channels fill them."""
+    bits = integer.output.bits
+    rows = [row_bytes(tensor.channels, bits) for tensor in (source, result)]
+    bounds, (channel, row, column) = integer.layer.bounds, integer.layer.starts
+    width = source.shape[3] if len(source.shape) == 4 else 1
+    is_bytes = channel * bits % 8 == 0 and result.channels * bits % 8 == 0
+    if not is_bytes:
+        writer.line(f"memset(output, 0, {result.pixels * rows[1]});")
+    with writer.loop("p", bounds.P), writer.loop("q", bounds.Q):
+        y, x = (
+            f"({linear([(index, stride)])} + {first})"
+            for index, stride, first in zip("pq", integer.layer.strides, (row, column), strict=True)
+        )
+        writer.line(f"const uint8_t *from = input0 + ({y}*{width} + {x})*{rows[0]};")
+        writer.line(f"uint8_t *to = output + (p*{bounds.Q} + q)*{rows[1]};")
+        if is_bytes:
+            writer.line(f"memcpy(to, from + {channel * bits // 8}, {rows[1]});")
+        else:
+            with writer.loop("c", result.channels):
+                writer.line(f"qmc_put(to, c, qmc_get(from, {channel} + c, {bits}), {bits});")
 
 
 def _print_loops(

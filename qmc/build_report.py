@@ -69,6 +69,7 @@ def build_report(
         "images": accuracy.images if accuracy else 0,
         "sqnr_inputs": "images" if known.on_images else "random",
         "verified": known.verified and known.verified.data(),
+        **_variants(program),
     }
     return {
         "network": report.network_entry(network.name, layers, target, measured, options.optimize),
@@ -80,6 +81,24 @@ def build_report(
         "seed": options.seed,
         "notes": list(scheme.notes),
         "provenance": report.provenance(rules),
+    }
+
+
+def _variants(program: Program) -> dict[str, Any]:
+    """What each variant of the program takes, where it has several."""
+    if len(program.variants) == 1:
+        return {}
+    shared = program.constants.names
+    return {
+        "variants": [
+            {
+                "name": one.machine,
+                "flash_bytes": sum(c.size_bytes for c in one.constants),
+                "shared_bytes": sum(c.size_bytes for c in one.constants if c.name in shared),
+                "ram_peak_bytes": one.memory.peak_bytes,
+            }
+            for one in program.variants
+        ]
     }
 
 

@@ -61,6 +61,13 @@ def compile_command(
     tuning: Annotated[
         Path | None, typer.Option(help="File written by qmc tune: how kernels are built.")
     ] = None,
+    variants: Annotated[
+        str | None,
+        typer.Option(
+            help="Kernels of several machines in one program, best first, which takes the first "
+            "that its processor runs: x86-amx,x86-avx512vnni,x86-avx2."
+        ),
+    ] = None,
     budget: BudgetOption = None,
     max_latency: MaxLatencyOption = None,
     rounding: Annotated[
@@ -119,6 +126,7 @@ def compile_command(
         mapper=mapper,
         cost_model=cost_model,
         tuning=tuning,
+        variants=tuple(variants.split(",")) if variants else (),
         budget_seconds=budget,
         max_latency=max_latency,
         rounding=rounding,

@@ -34,7 +34,13 @@ from qmc.auto_scheme import AutoScheme, auto_scheme
 from qmc.build_report import Findings, build_report, max_cycles
 from qmc.calibrate import calibrate
 from qmc.chosen_network import NETWORK_FILE
-from qmc.codegen import Program, golden_files, make_program, print_program
+from qmc.codegen import (
+    Program,
+    golden_files,
+    make_program,
+    make_variants,
+    print_program,
+)
 from qmc.codegen.build import compile_folder, find_compiler, write_files
 from qmc.codegen.vector.knobs import Knobs
 from qmc.cost_models.analytical import AnalyticalModel
@@ -60,6 +66,7 @@ from qmc.sample_inputs import sample_codes, sample_inputs
 from qmc.scheme import Scheme
 from qmc.scheme_io import scheme_to_text
 from qmc.search_result import SearchResult
+from qmc.target_variants import load_variants, runs_some
 from qmc.targets import Target, load_target
 from qmc.tuning.choices import TUNING_FILE, read_tuning, tuning_text
 from qmc.verify import VerifyResult, verify_build
@@ -126,9 +133,10 @@ def compile_with_options(
     """
     _check_options(options)
     target = load_target(options.target)
+    families = load_variants(options, target)
     lacking = _lacking(target) if options.verify and options.eval is None else ""
     verifies = options.verify and not lacking
-    if verifies or options.eval is not None:
+    if (verifies or options.eval is not None) and not runs_some(families):
         check_runs_here(target)
     max_cycles(options, target)
     with stages.stage("read the model"):
@@ -147,7 +155,11 @@ def compile_with_options(
     mappings = {p.layer.name: p.result for p in priced if isinstance(p.result, SearchResult)}
     loops = {name: found.mapping for name, found in mappings.items()}
     knobs = choose_knobs(integer) if choose_knobs else _read_knobs(options, network, target)
-    program = make_program(integer, loops, target.kernels, knobs)
+    if families:
+        ours = {name: knobs for name, one in families.items() if one == target.kernels}
+        program = make_variants(integer, loops, families, ours)
+    else:
+        program = make_program(integer, loops, target.kernels, knobs)
     _check_budgets(options, program)
     with whole_folder(options.output) as folder:
         with stages.stage("write the C"):

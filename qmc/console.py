@@ -50,6 +50,7 @@ def print_network(report: Json, console: Console) -> None:
         ("Peak RAM", f"{_kib(network.get('ram_peak_bytes'))}"),
         ("Mappings proved best", _proved(report["layers"])),
     ]
+    rows += [_variant_row(variant) for variant in network.get("variants", ())]
     rows += _dataflow_rows(report)
     if network.get("top1") is not None:
         images = network["images"]
@@ -60,6 +61,15 @@ def print_network(report: Json, console: Console) -> None:
         ]
     for label, value in rows:
         console.print(Text(f"  {label:<24}{value}"))
+
+
+def _variant_row(variant: Json) -> tuple[str, str]:
+    """Constants and RAM of one of several variants."""
+    return (
+        f"Variant {variant['name']}",
+        f"{_kib(variant['flash_bytes'])} of constants, {_kib(variant['shared_bytes'])} shared with "
+        f"those above; RAM {_kib(variant['ram_peak_bytes'])}",
+    )
 
 
 def print_layers(layers: Iterable[Json], console: Console) -> None:

@@ -60,6 +60,7 @@ class Options:
         mapper: exact search, the learned one, what suits a layer, or the random baseline.
         cost_model: file written by ``qmc calibrate``; None is the analytical model as it is.
         tuning: file written by ``qmc tune``; None builds kernels by the defaults.
+        variants: machines whose kernels the program holds, best first; empty is the target's alone.
         budget_seconds: of all searches of mappings together; None lets each take its steps.
         max_latency: ``1.5ms`` or ``20000cycles`` that the whole network may take.
         rounding: of requantizations.
@@ -90,6 +91,7 @@ class Options:
     mapper: Mapper = Mapper.EXACT
     cost_model: Path | None = None
     tuning: Path | None = None
+    variants: tuple[str, ...] = ()
     budget_seconds: float | None = None
     max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP

@@ -61,6 +61,7 @@ def plan_text(
             **_factors(options),
             "cost_model": file_sha256(options.cost_model) if options.cost_model else None,
             **_tuning(options),
+            **({"variants": list(options.variants)} if options.variants else {}),
             "budget_seconds": options.budget_seconds,
             "max_latency": options.max_latency,
             "rounding": options.rounding.value,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qmc.codegen.build import compile_folder, map_of, run_program
+from qmc.codegen.build import compile_folder, map_of, run_command, run_program
 from qmc.codegen.golden import INDEX
 from qmc.codegen.instructions import counting_environment, read_counts
 from qmc.codegen.linker_map import Sizes, read_sizes
@@ -52,6 +52,7 @@ class VerifyResult:
         bytes_compared: over all inputs and layers.
         first_difference: case, layer and byte of the first difference; None when ok.
         machine: sizes and instructions on a machine that is not this computer.
+        variants: those that ran, where the program has several.
     """
 
     ok: bool
@@ -60,12 +61,15 @@ class VerifyResult:
     bytes_compared: int
     first_difference: str | None = None
     machine: MachineFigures | None = None
+    variants: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """As a JSON object."""
         data = asdict(self)
         if self.machine is None:
             del data["machine"]
+        if not self.variants:
+            del data["variants"]
         return data
 
 
@@ -86,13 +90,36 @@ def verify_build(folder: Path, compiler: str | None = None) -> VerifyResult:
         program = traced_program(folder, work, compiler)
         chain = None if compiler else load_toolchain(folder)
         if chain is None:
-            return _compare(folder, index, program, work)
+            return _compare_variants(folder, index, program, work)
         environment = counting_environment(_network_name(folder), work) if chain.runner else {}
         result = _compare(folder, index, program, work, environment)
         command = " ".join((Path(chain.compiler()).name, chain.optimize, *chain.flags))
         counts = read_counts(work, len(index["layers"]))
         figures = MachineFigures(command, read_sizes(map_of(program)), counts)
         return replace(result, machine=figures)
+
+
+def _compare_variants(
+    folder: Path, index: dict[str, Any], program: Path, work: Path
+) -> VerifyResult:
+    """Every variant of the program that this computer runs; the first difference ends it."""
+    if not _has_variants(folder):
+        return _compare(folder, index, program, work)
+    names = run_command([str(program.resolve()), "--variants"], work).split()
+    compared = 0
+    for name in names:
+        result = _compare(folder, index, program, work, {"QMC_VARIANT": name})
+        compared += result.bytes_compared
+        if not result.ok:
+            difference = f"{name}: {result.first_difference}"
+            return replace(result, first_difference=difference, variants=(name,))
+    return replace(result, bytes_compared=compared, variants=tuple(names))
+
+
+def _has_variants(folder: Path) -> bool:
+    name = _network_name(folder)
+    header = (folder / f"{name}.h").read_text(encoding="ascii")
+    return f"#define {name.upper()}_VARIANTS" in header
 
 
 def _network_name(folder: Path) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from qmc.arithmetic import QuantParams
 from qmc.codegen.arena import MemoryPlan
-from qmc.codegen.kernel import Kernel, tensor_bytes
+from qmc.codegen.choice_printer import print_checks, print_choice, print_choice_header
+from qmc.codegen.kernel import tensor_bytes
 from qmc.codegen.names import comment_text
+from qmc.codegen.variants import Variant
 from qmc.codegen.writer import Writer
 from qmc.integer import IntegerNetwork
 from qmc.network import Tensor
-from qmc.targets import KernelFamily
-from qmc.targets.processor import ARCH_PRCTL, REQUEST_COMPONENT
 
 _WORD = 4
 
@@ -20,8 +20,8 @@ def scratch_name(index: int) -> str:
     return f"\0scratch {index}"
 
 
-def print_header(name: str, network: IntegerNetwork, is_checked: bool = False) -> str:
-    """``<net>.h``; ``is_checked`` where the program can tell whether it runs on a processor."""
+def print_header(name: str, network: IntegerNetwork, variants: tuple[Variant, ...]) -> str:
+    """``<net>.h``."""
     upper = name.upper()
     writer = Writer()
     writer.line(f"/* Network {comment_text(network.name)}. Written by qmc. */")
@@ -43,13 +43,7 @@ def print_header(name: str, network: IntegerNetwork, is_checked: bool = False) -
     writer.line("/* One inference; returns 0. Not reentrant: all memory is one static arena. */")
     writer.line(f"int {name}_run(const void *input, void *output);")
     writer.line()
-    if is_checked:
-        writer.line(
-            "/* Whether this computer has what the kernels need. A program calls it first: where"
-        )
-        writer.line("   they need more of Linux than every process has, it asks for that, too. */")
-        writer.line(f"int {name}_runs_here(void);")
-        writer.line()
+    print_choice_header(writer, name, variants)
     writer.line("#ifdef QMC_TRACE")
     writer.line("/* Called after every layer with its packed output; the program defines it. */")
     writer.line("void qmc_trace(int layer, const void *data, unsigned long size);")
@@ -75,31 +69,26 @@ def _print_macros(
 
 
 def print_network(
-    name: str,
-    network: IntegerNetwork,
-    kernels: tuple[Kernel, ...],
-    memory: MemoryPlan,
-    alignment: int = 0,
-    family: KernelFamily | None = None,
+    name: str, network: IntegerNetwork, variants: tuple[Variant, ...], alignment: int = 0
 ) -> str:
     """``<net>.c``.
 
     Args:
         name: prefix of all C names.
         network: the network.
-        kernels: one per layer.
-        memory: where buffers lie.
+        variants: its functions, for one processor or several.
         alignment: of the arena, in bytes; 0 is that of its type.
-        family: the vector unit, which a processor may lack.
     """
     writer = Writer()
+    if len(variants) > 1:
+        writer.line("#include <string.h>")
+        writer.line()
     writer.line(f'#include "{name}.h"')
     writer.line('#include "kernels/kernels.h"')
     writer.line()
-    words = max(1, -(-memory.peak_bytes // _WORD))
-    writer.line(
-        f"/* All intermediate tensors and scratch: {memory.peak_bytes} bytes at the peak. */"
-    )
+    peak = max(variant.memory.peak_bytes for variant in variants)
+    words = max(1, -(-peak // _WORD))
+    writer.line(f"/* All intermediate tensors and scratch: {peak} bytes at the peak. */")
     aligned = f" __attribute__((aligned({alignment})))" if alignment else ""
     writer.line(f"static int32_t arena[{words}]{aligned};")
     writer.line()
@@ -109,13 +98,22 @@ def print_network(
     writer.line("#define TRACE(layer, data, size) ((void)0)")
     writer.line("#endif")
     writer.line()
-    if family is not None and family.check:
-        _print_check(writer, name, family)
-    writer.line(f"int {name}_run(const void *input, void *output)")
+    print_checks(writer, name, variants)
+    for variant in variants:
+        head = f"static int run{variant.suffix}" if len(variants) > 1 else f"int {name}_run"
+        _print_run(writer, head, network, variant)
+    if len(variants) > 1:
+        print_choice(writer, name, variants)
+    return writer.text()
+
+
+def _print_run(writer: Writer, head: str, network: IntegerNetwork, variant: Variant) -> None:
+    """The function that calls all layers."""
+    writer.line(f"{head}(const void *input, void *output)")
     writer.line("{")
     writer.line("    uint8_t *const memory = (uint8_t *)arena;")
-    for i, kernel in enumerate(kernels):
-        layer = kernel.integer.layer
+    for i, kernel in enumerate(variant.kernels):
+        layer, memory = kernel.integer.layer, variant.memory
         arguments = [_place(network, memory, tensor) for tensor in (*layer.inputs, layer.output)]
         result = arguments[-1]
         if kernel.scratch_bytes:
@@ -125,21 +123,6 @@ def print_network(
     writer.line("    (void)memory;")
     writer.line("    return 0;")
     writer.line("}")
-    return writer.text()
-
-
-def _print_check(writer: Writer, name: str, family: KernelFamily) -> None:
-    """``<net>_runs_here``."""
-    parts = [family.check]
-    if family.state_components:
-        writer.line("long syscall(long number, ...); /* of Linux's C library */")
-        writer.line()
-    for component in family.state_components:
-        parts.append(f"syscall({ARCH_PRCTL}, {REQUEST_COMPONENT:#x}, {component}L) == 0")
-    writer.line(f"int {name}_runs_here(void)")
-    with writer.block(""):
-        writer.line(f"return {' && '.join(parts)};")
-    writer.line()
 
 
 def _place(network: IntegerNetwork, memory: MemoryPlan, tensor: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qmc.codegen.variants import Variant
 from qmc.targets import KernelFamily, Toolchain
 
 _FOLDER = Path(__file__).parent
@@ -17,17 +18,51 @@ _CHECK = """\
         return 3;
     }}
 """
+#: In ``main``, where there are several variants.
+_CHOICE = """\
+    if (getenv("QMC_VARIANT") && {name}_select(getenv("QMC_VARIANT")) != 0) {{
+        fprintf(stderr, "%s: QMC_VARIANT: found '%s'; allowed, where this processor runs it: %s\\n",
+                argv[0], getenv("QMC_VARIANT"), {upper}_VARIANTS);
+        return 3;
+    }}
+    if (argc == 2 && strcmp(argv[1], "--variants") == 0) {{
+        return print_variants();
+    }}
+"""
+_PRINT_VARIANTS = """\
+/* Those that run here, one a line. */
+static int print_variants(void)
+{{
+    char names[] = {upper}_VARIANTS;
+    for (char *name = strtok(names, " "); name; name = strtok(NULL, " ")) {{
+        if ({name}_can_run(name)) {{
+            puts(name);
+        }}
+    }}
+    return 0;
+}}
+
+"""
 
 
-def print_main(name: str, family: KernelFamily | None = None) -> str:
+def print_main(name: str, variants: tuple[Variant, ...]) -> str:
     """``main.c``: runs the network on files and measures it."""
+    families = [variant.family for variant in variants]
+    has_choice = len(variants) > 1
     check = ""
-    if family is not None and family.check:
-        needs = ", ".join(family.cpu_flags)
-        if family.state_components:
-            needs += "; or its Linux does not grant what they keep"
+    if any(family and family.check for family in families):
+        needs = "; or ".join(_needs(family) for family in families if family and family.check)
         check = _CHECK.format(name=name, needs=needs)
-    return fill_template("main.c.in", name).replace("@check@\n", check)
+    names = {"name": name, "upper": name.upper()}
+    check += _CHOICE.format(**names) * has_choice
+    text = fill_template("main.c.in", name).replace("@check@\n", check)
+    return text.replace("@variants@\n", _PRINT_VARIANTS.format(**names) * has_choice)
+
+
+def _needs(family: KernelFamily) -> str:
+    """What the kernels need, in words."""
+    granted = ", granted by Linux, too" * bool(family.state_components)
+    return ", ".join(family.cpu_flags) + granted
 
 
 def fill_template(file: str, name: str) -> str:

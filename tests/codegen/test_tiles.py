@@ -52,7 +52,7 @@ def test_program_has_the_instructions_or_says_what_is_missing(tmp_path: Path) ->
         )
         assert done.returncode == 3
         (line,) = done.stderr.splitlines()
-        assert "amx_tile, amx_int8; or its Linux does not grant" in line
+        assert "amx_tile, amx_int8, granted by Linux, too" in line
     else:
         got = run_codes(program, codes, 8, 8, network.tensors[network.output].shape)
         assert np.array_equal(got, run_network(network, codes)[network.output])

@@ -9,10 +9,9 @@ that are quantized to 8 bits, in one walk, with the statistics of a layer gather
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from qmc.bias_correction import mean_products
 from qmc.blas_threads import use_one_blas_thread
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
-from qmc.layer_statistics import Live, group_samples, sample_positions
+from qmc.layer_statistics import Live, layer_statistics, sample_positions
 from qmc.network import Network
 from qmc.progress import Tick, no_tick
 from qmc.scheme import WeightScheme
@@ -36,7 +35,7 @@ FloatArray = NDArray[np.float32]
 
 #: Widths that are fitted; above them the nearest integers are nearly as good.
 FITTED_WIDTHS = (2, 3, 4, 5, 6)
-_VERSION = 1
+_VERSION = 2
 _BATCH = 8
 
 #: Weights by layer name, then bits.
@@ -132,46 +131,27 @@ def _fit(
     given = parameters.given
     widths = [bits for bits in FITTED_WIDTHS if given is None or bits < given.bits]
     positions = sample_positions(layer, len(source.real), np.random.default_rng(0))
-    found = [
-        (samples.covariance(), samples.cross(samples.wanted))
-        for samples in group_samples(layer, parameters, source, None, positions)
-    ]
+    found = layer_statistics(layer, parameters, source, None, positions)
     floors = least_legal_scales(
         parameters.bias, task.tensors[layer.inputs[0]], task.tensors[layer.output]
     ).reshape(layer.bounds.G, -1)
     kernels = parameters.weights.reshape(layer.bounds.G, layer.bounds.K, -1).astype(np.float64)
-    count = positions.size
-    one = partial(_at_width, layer, source, found, count, kernels, floors, parameters.bias)
-    return dict(zip(widths, pool.map(one, widths), strict=True))
-
-
-def _at_width(
-    layer: Layer,
-    source: Live,
-    statistics: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    samples: int,
-    kernels: NDArray[np.float64],
-    floors: NDArray[np.float64],
-    bias: FloatArray,
-    bits: int,
-) -> WeightScheme:
-    codes, scales = [], []
-    for group, (covariance, cross) in enumerate(statistics):
-        hessian = ridged(covariance, samples)
-        targets = regressed_weights(kernels[group], covariance, cross, hessian)
-        rows, steps = round_rows(targets, hessian, bits, floors[group])
-        codes.append(rows)
-        scales.append(steps)
-    shape = (layer.bounds.G * layer.bounds.K, layer.bounds.C, layer.bounds.R, layer.bounds.S)
-    integers = np.concatenate(codes).astype(np.int8).reshape(shape)
-    all_scales = np.concatenate(scales)
+    hessian = ridged(found.covariance, positions.size)
+    targets = regressed_weights(kernels, found.covariance, found.cross, hessian)
+    wanted = parameters.bias + mean_products(
+        layer, parameters.weights, source.real.mean(axis=0, dtype=np.float64)
+    )
     mean = source.codes.mean(axis=0, dtype=np.float64)
     seen = (mean - source.params.zero_point) * source.params.scale
-    real = source.real.mean(axis=0, dtype=np.float64)
-    wanted = mean_products(layer, kernels.reshape(shape), real)
-    given = mean_products(layer, integers * all_scales[:, None, None, None], seen)
-    moved = bias + wanted - given
-    return WeightScheme(bits, tuple(all_scales.tolist()), tuple(moved.tolist()), integers.tobytes())
+
+    def at_width(bits: int) -> WeightScheme:
+        codes, scales = round_rows(targets, hessian, bits, floors)
+        integers, steps = codes.reshape(parameters.weights.shape), scales.reshape(-1)
+        bias = wanted - mean_products(layer, integers * steps[:, None, None, None], seen)
+        ends = tuple(steps.tolist()), tuple(bias.tolist())
+        return WeightScheme(bits, *ends, integers.astype(np.int8).tobytes())
+
+    return dict(zip(widths, pool.map(at_width, widths), strict=True))
 
 
 def _plain(scheme: WeightScheme) -> list[Any]:

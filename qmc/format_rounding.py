@@ -41,6 +41,16 @@ def format_scales(weights: NDArray[np.float32], form: NumberFormat) -> Reals:
     return np.where(np.abs(rows).max(axis=1) > 0.0, steps, 0.0)
 
 
+def round_groups_to_format(
+    targets: Reals, hessian: Reals, form: NumberFormat, floors: Reals
+) -> tuple[Reals, Reals]:
+    """:func:`round_to_format` of every group: (groups, rows, d), (groups, d, d), (groups, rows)."""
+    groups = zip(targets, hessian, floors, strict=True)
+    found = [round_to_format(wanted, own, form, least) for wanted, own, least in groups]
+    codes, steps = zip(*found, strict=True)
+    return np.stack(codes), np.stack(steps)
+
+
 def round_to_format(
     targets: Reals, hessian: Reals, form: NumberFormat, floors: Reals
 ) -> tuple[Reals, Reals]:

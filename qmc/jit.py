@@ -31,6 +31,7 @@ _KERNELS = (
     "learned_moves.py",
     "rounding_kernel.py",
     "requant_kernel.py",
+    "patch_kernel.py",
     "cost_models/feature_kernel.py",
     "cut_records.py",
     "cut_geometry.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from qmc.arithmetic import QuantParams
 from qmc.layer import Layer
 from qmc.network import Parameters
+from qmc.patch_kernel import gather_patches
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Reals = NDArray[np.float64]
@@ -22,8 +22,10 @@ IntArray = NDArray[np.int64]
 _POSITIONS = 40_000
 #: Fewer where every channel has its own small problem.
 _POSITIONS_DEPTHWISE = 20_000
-#: Bound of the numbers gathered at a time.
+#: Bound of the numbers that are gathered for one group.
 _MAX_ELEMENTS = 1 << 26
+#: Numbers gathered at a time where there are many small groups.
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,28 +46,16 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """What one group of a layer reads and should give at the sampled positions.
+class Statistics:
+    """Second moments of what each group of a layer reads and should give, d = C * R * S.
 
     Attributes:
-        inputs: (d, n) quantized inputs less their means, d = C * R * S.
-        means: (d,) these means.
-        wanted: (K, n) outputs before the activation, bias included.
+        covariance: (G, d, d) of the quantized inputs.
+        cross: (G, K, d) of the wanted outputs, before the activation, with them.
     """
 
-    inputs: FloatArray
-    means: Reals
-    wanted: FloatArray
-
-    def covariance(self) -> Reals:
-        """Of the inputs, (d, d)."""
-        products = self.inputs @ self.inputs.T
-        return np.asarray(products / self.inputs.shape[1], dtype=np.float64)
-
-    def cross(self, wanted: FloatArray) -> Reals:
-        """Covariance of outputs (K, n) with the inputs, (K, d)."""
-        products = centred(wanted)[0] @ self.inputs.T
-        return np.asarray(products / self.inputs.shape[1], dtype=np.float64)
+    covariance: Reals
+    cross: Reals
 
 
 def sample_positions(layer: Layer, images: int, rng: np.random.Generator) -> IntArray:
@@ -81,14 +71,14 @@ def sample_positions(layer: Layer, images: int, rng: np.random.Generator) -> Int
     return np.stack([rng.permutation(pixels)[:each] for _ in range(images)])
 
 
-def group_samples(
+def layer_statistics(
     layer: Layer,
     parameters: Parameters,
     source: Live,
     missing: FloatArray | None,
     positions: IntArray,
-) -> Iterator[Samples]:
-    """Samples of each group, in order.
+) -> Statistics:
+    """Statistics of all groups.
 
     The wanted output is what the float layer makes of its float input.
 
@@ -101,22 +91,28 @@ def group_samples(
     """
     bounds = layer.bounds
     weights = parameters.weights.reshape(bounds.G, bounds.K, -1)
-    biases = parameters.bias.reshape(bounds.G, bounds.K, 1)
-    step = max(1, _MAX_ELEMENTS // (2 * weights.shape[2] * positions.size))
+    count, depth = positions.size, weights.shape[2]
+    found = Statistics(np.empty((bounds.G, depth, depth)), np.empty(weights.shape))
+    step = max(1, _CHUNK // (depth * count))
     for first in range(0, bounds.G, step):
         groups = slice(first, min(first + step, bounds.G))
-        real, quantized = _gather(layer, source, groups, positions)
-        for number, group in enumerate(range(groups.start, groups.stop)):
-            wanted = weights[group] @ real[number] + biases[group]
-            if missing is not None:
-                wanted += own_channels(layer, missing, group)
-            yield Samples(*centred(quantized[number]), wanted)
+        real, read = _gather(layer, source, groups, positions)
+        _centre(read)
+        wanted = weights[groups] @ real
+        if missing is not None:
+            wanted += _own_channels(layer, missing, groups)
+        _centre(wanted)
+        across = read.swapaxes(1, 2)
+        found.covariance[groups] = (read @ across) / np.float32(count)
+        found.cross[groups] = (wanted @ across) / np.float32(count)
+    return found
 
 
-def own_channels(layer: Layer, values: FloatArray, group: int) -> FloatArray:
-    """Those of (n, G * K, m) values that belong to a group's outputs: (K, n * m)."""
-    own = values[:, group * layer.bounds.K : (group + 1) * layer.bounds.K]
-    return own.transpose(1, 0, 2).reshape(layer.bounds.K, -1)
+def _own_channels(layer: Layer, values: FloatArray, groups: slice) -> FloatArray:
+    """Those of (n, G * K, m) values that belong to the groups' outputs: (groups, K, n * m)."""
+    width = layer.bounds.K
+    own = values[:, groups.start * width : groups.stop * width].transpose(1, 0, 2)
+    return own.reshape(groups.stop - groups.start, width, -1)
 
 
 def at_positions(values: NDArray[Scalar], positions: IntArray) -> NDArray[Scalar]:
@@ -125,22 +121,19 @@ def at_positions(values: NDArray[Scalar], positions: IntArray) -> NDArray[Scalar
     return np.take_along_axis(flat, positions[:, None, :], axis=2)
 
 
-def centred(values: FloatArray) -> tuple[FloatArray, Reals]:
-    """Rows less their means, and the means."""
-    means = values.mean(axis=-1, dtype=np.float64)
-    return values - means.astype(np.float32)[:, None], means
+def _centre(values: FloatArray) -> None:
+    """Subtract its mean from every row."""
+    values -= values.mean(axis=-1, dtype=np.float64).astype(np.float32)[..., None]
 
 
 def _gather(
     layer: Layer, source: Live, groups: slice, positions: IntArray
 ) -> tuple[FloatArray, FloatArray]:
-    """What the groups read at the positions, twice: (groups, d, samples)."""
-    real = _patches(layer, source.real, groups, positions, 0)
-    codes = _patches(layer, source.codes, groups, positions, source.params.zero_point)
-    quantized = codes.astype(np.float32)
-    quantized -= np.float32(source.params.zero_point)
-    quantized *= np.float32(source.params.scale)
-    return real.astype(np.float32, copy=False), quantized
+    """What the groups read at the positions, as float and as quantized: (groups, d, samples)."""
+    params = source.params
+    real = _patches(layer, source.real, groups, positions, 0.0, 1.0)
+    zero, scale = float(params.zero_point), params.scale
+    return real, _patches(layer, source.codes, groups, positions, zero, scale)
 
 
 def _patches(
@@ -148,27 +141,18 @@ def _patches(
     values: NDArray[np.generic],
     groups: slice,
     positions: IntArray,
-    padding: int,
-) -> NDArray[np.generic]:
-    """The elements under the filter at the positions: (groups, C * R * S, samples)."""
+    zero: float,
+    scale: float,
+) -> FloatArray:
+    """(value - zero) * scale under the filter at the positions: (groups, C * R * S, samples)."""
     bounds = layer.bounds
-    top, left, bottom, right = layer.pads
-    channels = slice(groups.start * bounds.C, groups.stop * bounds.C)
-    count, each = positions.shape
-    image = values.reshape(count, bounds.G * bounds.C, *(values.shape[2:] or (1, 1)))
-    width = image.shape[3] + left + right
-    rows, columns = positions // bounds.Q, positions % bounds.Q
-    corners = rows * layer.strides[0] * width + columns * layer.strides[1]
-    taps = [
-        r * layer.dilations[0] * width + s * layer.dilations[1]
-        for r in range(bounds.R)
-        for s in range(bounds.S)
-    ]
-    found = np.empty((channels.stop - channels.start, len(taps), count * each), values.dtype)
-    margins = ((0, 0), (top, bottom), (left, right))
-    for n in range(count):
-        padded = np.pad(image[n, channels], margins, constant_values=padding)
-        flat = padded.reshape(len(padded), -1)
-        for tap, offset in enumerate(taps):
-            found[:, tap, n * each : (n + 1) * each] = flat[:, corners[n] + offset]
-    return found.reshape(groups.stop - groups.start, -1, count * each)
+    image = values.reshape(len(positions), bounds.G * bounds.C, *(values.shape[2:] or (1, 1)))
+    rows = positions // bounds.Q * layer.strides[0] - layer.pads[0]
+    columns = positions % bounds.Q * layer.strides[1] - layer.pads[1]
+    taps = np.array(list(np.ndindex(bounds.R, bounds.S)), dtype=np.int64)
+    taps *= np.array(layer.dilations, dtype=np.int64)
+    count = groups.stop - groups.start
+    found = np.empty((count * bounds.C, len(taps), positions.size), np.float32)
+    first = groups.start * bounds.C
+    gather_patches(image, first, rows, columns, taps, zero, scale, found)
+    return found.reshape(count, -1, positions.size)

@@ -17,15 +17,10 @@ from numpy.typing import NDArray
 from qmc.bias_correction import mean_products
 from qmc.channel_factors import channel_limits, factors_of, feeds_depthwise
 from qmc.data import Dataset
-from qmc.format_rounding import round_to_format
+from qmc.format_rounding import round_groups_to_format
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
-from qmc.layer_statistics import (
-    Live,
-    at_positions,
-    group_samples,
-    sample_positions,
-)
+from qmc.layer_statistics import Live, at_positions, layer_statistics, sample_positions
 from qmc.network import Network, Parameters
 from qmc.observe import Inputs
 from qmc.progress import Tick, no_tick
@@ -147,23 +142,19 @@ def _fit(
     )
     floors = (floors / factors).reshape(layer.bounds.G, -1)
     kernels = _kernels(layer, parameters, source)
-    codes, scales = [], []
-    for group, found in enumerate(group_samples(layer, parameters, source, missing, positions)):
-        covariance = found.covariance()
-        hessian = ridged(covariance, positions.size)
-        targets = regressed_weights(kernels[group], covariance, found.cross(found.wanted), hessian)
-        if chosen.format is None:
-            rows, steps = round_rows(targets, hessian, chosen.bits, floors[group])
-        else:
-            rows, steps = round_to_format(targets, hessian, chosen.numbers, floors[group])
-        codes.append(rows)
-        scales.append(steps)
-    integers = np.concatenate(codes).astype(np.int8).reshape(parameters.weights.shape)
-    all_scales = np.concatenate(scales)
-    bias = _bias(layer, parameters, source, other, integers * all_scales[:, None, None, None])
+    found = layer_statistics(layer, parameters, source, missing, positions)
+    hessian = ridged(found.covariance, positions.size)
+    targets = regressed_weights(kernels, found.covariance, found.cross, hessian)
+    if chosen.format is None:
+        codes, scales = round_rows(targets, hessian, chosen.bits, floors)
+    else:
+        codes, scales = round_groups_to_format(targets, hessian, chosen.numbers, floors)
+    integers = codes.astype(np.int8).reshape(parameters.weights.shape)
+    steps = scales.reshape(-1)
+    bias = _bias(layer, parameters, source, other, integers * steps[:, None, None, None])
     return replace(
         chosen,
-        scales=tuple((all_scales * factors).tolist()),
+        scales=tuple((steps * factors).tolist()),
         bias=tuple((bias * factors).tolist()),
         codes=integers.tobytes(),
     )

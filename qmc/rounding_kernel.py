@@ -12,6 +12,40 @@ FloatArray = NDArray[np.float32]
 
 
 @compiled
+def _descend_row(
+    targets: Reals,
+    codes: Reals,
+    step: float,
+    hessian: Reals,
+    low: int,
+    high: int,
+    sweeps: int,
+    slopes: Reals,
+) -> None:
+    """:func:`descend` for one row; ``slopes``, (d,), is for its use."""
+    slopes[:] = 0.0
+    count = len(codes)
+    for j in range(count):
+        error = targets[j] - step * codes[j]
+        if error != 0.0:
+            for i in range(count):
+                slopes[i] += error * hessian[j, i]
+    for _ in range(sweeps):
+        changed = False
+        for j in range(count):
+            best = np.rint(codes[j] + slopes[j] / (step * hessian[j, j]))
+            best = min(max(best, low), high)
+            if best != codes[j]:
+                moved = step * (codes[j] - best)
+                for i in range(count):
+                    slopes[i] += moved * hessian[j, i]
+                codes[j] = best
+                changed = True
+        if not changed:
+            break
+
+
+@compiled
 def descend(
     targets: Reals, codes: Reals, scales: Reals, hessian: Reals, low: int, high: int, sweeps: int
 ) -> None:
@@ -23,37 +57,19 @@ def descend(
     O(1) and a change O(d).
 
     Args:
-        targets: (rows, d) real weights w.
-        codes: (rows, d) integers q, changed.
-        scales: (rows,) steps s.
-        hessian: (d, d) H, positive diagonal.
+        targets: (groups, rows, d) real weights w.
+        codes: (groups, rows, d) integers q, changed.
+        scales: (groups, rows) steps s.
+        hessian: (groups, d, d) H, positive diagonal.
         low: least integer.
         high: largest integer.
         sweeps: most passes over all coordinates; a pass without a change is the last.
     """
-    rows, count = targets.shape
-    slopes = np.empty(count)
-    for row in range(rows):
-        step = scales[row]
-        slopes[:] = 0.0
-        for j in range(count):
-            error = targets[row, j] - step * codes[row, j]
-            if error != 0.0:
-                for i in range(count):
-                    slopes[i] += error * hessian[j, i]
-        for _ in range(sweeps):
-            changed = False
-            for j in range(count):
-                best = np.rint(codes[row, j] + slopes[j] / (step * hessian[j, j]))
-                best = min(max(best, low), high)
-                if best != codes[row, j]:
-                    moved = step * (codes[row, j] - best)
-                    for i in range(count):
-                        slopes[i] += moved * hessian[j, i]
-                    codes[row, j] = best
-                    changed = True
-            if not changed:
-                break
+    slopes = np.empty(targets.shape[2])
+    for group in range(len(targets)):
+        for row in range(targets.shape[1]):
+            wanted, line, step = targets[group, row], codes[group, row], scales[group, row]
+            _descend_row(wanted, line, step, hessian[group], low, high, sweeps, slopes)
 
 
 @compiled

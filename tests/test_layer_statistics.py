@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import qmc.layer_statistics
 from qmc.arithmetic import QuantParams
 from qmc.layer import Layer, LoopBounds, Op
-from qmc.layer_statistics import Live, group_samples, sample_positions
+from qmc.layer_statistics import Live, layer_statistics, sample_positions
 from qmc.network import Parameters
 from qmc.windows import windows
 
@@ -47,22 +48,38 @@ def test_statistics_equal_sums_over_all_windows(layer: Layer, has_missing: bool)
     parameters = Parameters(weights, rng.normal(size=b.G * b.K).astype(np.float32))
     dense = layer.op is Op.DENSE
     flat = Live(real.reshape(images, -1), source.codes.reshape(images, -1), source.params, ones)
-    found = list(group_samples(layer, parameters, flat if dense else source, extra, positions))
+    found = layer_statistics(layer, parameters, flat if dense else source, extra, positions)
     taps = columns_of(layer, source.params.dequantize(source.codes))
     float_taps = columns_of(layer, real)
-    for group, statistics in enumerate(found):
+    for group in range(b.G):
         own = slice(group * b.K, (group + 1) * b.K)
         wanted = weights[own].reshape(b.K, -1) @ float_taps[group]
-        wanted += parameters.bias[own, None]
         if has_missing:
             wanted += missing[:, own].transpose(1, 0, 2).reshape(b.K, -1)
         both = np.cov(np.vstack([wanted, taps[group]]), bias=True).reshape(
             b.K + len(taps[group]), -1
         )
-        np.testing.assert_allclose(
-            statistics.cross(statistics.wanted), both[: b.K, b.K :], atol=1e-5
-        )
-        np.testing.assert_allclose(statistics.covariance(), both[b.K :, b.K :], atol=1e-5)
+        np.testing.assert_allclose(found.cross[group], both[: b.K, b.K :], atol=1e-5)
+        np.testing.assert_allclose(found.covariance[group], both[b.K :, b.K :], atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_statistics_do_not_depend_on_how_many_groups_are_gathered_at_a_time(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = LAYERS[1]
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 16, (3, 4, 3, 7), dtype=np.uint8)
+    real = rng.normal(size=codes.shape).astype(np.float32)
+    source = Live(real, codes, QuantParams(4, 0.2, 5), np.ones(4))
+    weights = rng.normal(size=(8, 1, 1, 3)).astype(np.float32)
+    parameters = Parameters(weights, np.zeros(8, np.float32))
+    positions = sample_positions(layer, 3, rng)
+    whole = layer_statistics(layer, parameters, source, None, positions)
+    monkeypatch.setattr(qmc.layer_statistics, "_CHUNK", chunk)
+    parts = layer_statistics(layer, parameters, source, None, positions)
+    np.testing.assert_array_equal(whole.covariance, parts.covariance)
+    np.testing.assert_array_equal(whole.cross, parts.cross)
 
 
 def columns_of(layer: Layer, values: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from qmc.bias_correction import mean_products
 from qmc.blas_threads import use_one_blas_thread
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
-from qmc.layer_statistics import Live, layer_statistics, sample_positions
+from qmc.layer_statistics import Live, independent_samples, layer_statistics, sample_positions
 from qmc.network import Network
 from qmc.progress import Tick, no_tick
 from qmc.scheme import WeightScheme
@@ -35,7 +35,7 @@ FloatArray = NDArray[np.float32]
 
 #: Widths that are fitted; above them the nearest integers are nearly as good.
 FITTED_WIDTHS = (2, 3, 4, 5, 6)
-_VERSION = 2
+_VERSION = 3
 _BATCH = 8
 
 #: Weights by layer name, then bits.
@@ -136,7 +136,7 @@ def _fit(
         parameters.bias, task.tensors[layer.inputs[0]], task.tensors[layer.output]
     ).reshape(layer.bounds.G, -1)
     kernels = parameters.weights.reshape(layer.bounds.G, layer.bounds.K, -1).astype(np.float64)
-    hessian = ridged(found.covariance, positions.size)
+    hessian = ridged(found.covariance, independent_samples(positions))
     targets = regressed_weights(kernels, found.covariance, found.cross, hessian)
     wanted = parameters.bias + mean_products(
         layer, parameters.weights, source.real.mean(axis=0, dtype=np.float64)

@@ -22,6 +22,8 @@ IntArray = NDArray[np.int64]
 _POSITIONS = 40_000
 #: Fewer where every channel has its own small problem.
 _POSITIONS_DEPTHWISE = 20_000
+#: Positions of one image are much alike: all of them tell as much as so many independent ones.
+_INDEPENDENT = 4
 #: Bound of the numbers that are gathered for one group.
 _MAX_ELEMENTS = 1 << 26
 #: Numbers gathered at a time where there are many small groups.
@@ -69,6 +71,12 @@ def sample_positions(layer: Layer, images: int, rng: np.random.Generator) -> Int
     if each == pixels:
         return np.tile(np.arange(pixels), (images, 1))
     return np.stack([rng.permutation(pixels)[:each] for _ in range(images)])
+
+
+def independent_samples(positions: IntArray) -> int:
+    """How many independent samples the (images, m) positions are worth."""
+    images, each = positions.shape
+    return int(images * min(each, _INDEPENDENT))
 
 
 def layer_statistics(

@@ -20,7 +20,13 @@ from qmc.data import Dataset
 from qmc.format_rounding import round_groups_to_format
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
-from qmc.layer_statistics import Live, at_positions, layer_statistics, sample_positions
+from qmc.layer_statistics import (
+    Live,
+    at_positions,
+    independent_samples,
+    layer_statistics,
+    sample_positions,
+)
 from qmc.network import Network, Parameters
 from qmc.observe import Inputs
 from qmc.progress import Tick, no_tick
@@ -143,7 +149,7 @@ def _fit(
     floors = (floors / factors).reshape(layer.bounds.G, -1)
     kernels = _kernels(layer, parameters, source)
     found = layer_statistics(layer, parameters, source, missing, positions)
-    hessian = ridged(found.covariance, positions.size)
+    hessian = ridged(found.covariance, independent_samples(positions))
     targets = regressed_weights(kernels, found.covariance, found.cross, hessian)
     if chosen.format is None:
         codes, scales = round_rows(targets, hessian, chosen.bits, floors)

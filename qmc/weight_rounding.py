@@ -38,7 +38,7 @@ def ridged(covariance: Reals, samples: int) -> Reals:
 
     Args:
         covariance: (..., d, d).
-        samples: from which it was estimated.
+        samples: independent ones, from which it was estimated.
     """
     count = covariance.shape[-1]
     share = _RIDGE * max(1.0, _SAMPLES_PER_WEIGHT * count / samples)

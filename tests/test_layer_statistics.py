@@ -8,7 +8,7 @@ import pytest
 import qmc.layer_statistics
 from qmc.arithmetic import QuantParams
 from qmc.layer import Layer, LoopBounds, Op
-from qmc.layer_statistics import Live, layer_statistics, sample_positions
+from qmc.layer_statistics import Live, independent_samples, layer_statistics, sample_positions
 from qmc.network import Parameters
 from qmc.windows import windows
 
@@ -96,3 +96,12 @@ def test_positions_are_drawn_without_repetition() -> None:
     assert positions.shape == (2, 20_000)
     assert positions.max() < 300 * 200
     assert all(len(set(row.tolist())) == 20_000 for row in positions)
+
+
+def test_positions_of_one_image_are_not_independent() -> None:
+    def worth(images: int, each: int) -> int:
+        return independent_samples(np.zeros((images, each), np.int64))
+
+    assert worth(100, 1) == 100  # a classifier sees every image once
+    assert worth(100, 400) == worth(100, 40) < 100 * 40
+    assert worth(200, 40) == 2 * worth(100, 40)

@@ -1,9 +1,9 @@
 """``--scheme auto``: the cheapest widths that lose no more accuracy than allowed.
 
 Candidates are the points of the exact front. The cheapest that keeps to the limit on some of the
-labelled images is found by bisection with quick trials; calibrated in full, it has to keep to the
-limit on all of them, or the next safer point is tried. Without labels the float network's answers
-take their place: top-1 cannot fall by more than the share of answers that change.
+labelled images is found by bisection with quick trials; calibrated in full, it and cheaper ones
+have to keep to the limit on all of them, or safer points are tried. Without labels the float
+network's answers take their place: top-1 cannot fall by more than the share of answers that change.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from dataclasses import dataclass, replace
 
 from qmc.bit_choice import Limits
 from qmc.bit_front import Point
-from qmc.bit_groups import to_widths
 from qmc.bit_problem import FLASH
-from qmc.calibrate import calibrate
+from qmc.calibrate import Manner
 from qmc.data import Dataset
 from qmc.errors import QmcError
-from qmc.explore import Ground, exact_front, make_ground, make_laboratory, split_images
+from qmc.explore import (
+    Ground,
+    exact_front,
+    make_finals,
+    make_ground,
+    make_laboratory,
+    split_images,
+)
+from qmc.finals import Final, Finals
 from qmc.network import Network
 from qmc.options import ExploreOptions, Options
 from qmc.plan_folder import FinishedPlan, finish_plan
 from qmc.progress import Stages, Tick
-from qmc.quantize import quantize
 from qmc.scheme import Scheme
 from qmc.targets import Target
-from qmc.trial import Images, Laboratory, score_program
+from qmc.trial import Images, Laboratory
 from qmc.verdicts import by_layer, verdicts
 
 #: Points of top-1 that may be lost unless told otherwise.
@@ -35,7 +41,7 @@ DEFAULT_DROP = 1.0
 _LIMITED_POINTS = 24
 #: Attempts at limits on bytes, whose exact values only the whole program has.
 _ATTEMPTS = 5
-#: Points that are calibrated in full, at even distances towards the safe end.
+#: Points that are calibrated in full, towards the cheap or the safe end; about so many.
 _STEPS = 5
 
 
@@ -72,6 +78,8 @@ def auto_scheme(
     wanted = _explore_options(options)
     ground = make_ground(wanted, network, target, calib, labelled, stages)
     laboratory = make_laboratory(wanted, ground)
+    how = Manner(options.calibration, options.rounding, options.weight_rounding, options.seed)
+    finals = make_finals(wanted, ground, how)
     with stages.stage("run the float network"):
         images = split_images(options.model, labelled or calib, options.jobs, every=True)
     allowed = DEFAULT_DROP if options.max_drop is None else options.max_drop
@@ -79,14 +87,14 @@ def auto_scheme(
         with stages.stage("choose widths") as tick:
             front = ground.space.useful(exact_front(ground, _LIMITED_POINTS))
             last = cheapest_within(laboratory, front, images[0], allowed, tick)
-            point = _confirmed(options, ground, front[: last + 1], images, allowed)
-            plan = finish_plan(network, target, point.assignment, calib, options, ground.seen)
+            final = _confirmed(laboratory, finals, front, last, images, allowed)
+            plan = finish_plan(network, target, final.scheme, options)
         tighter = _tighter(options, ground.limits, plan)
         if tighter is None:
             break
         ground = replace(ground, limits=tighter)
-    told = by_layer(ground.space, verdicts(ground.space, target, point, front))
-    return AutoScheme(plan.scheme, told, _note(ground, point, allowed, labelled is None))
+    told = by_layer(ground.space, verdicts(ground.space, target, final.point, front))
+    return AutoScheme(plan.scheme, told, _note(ground, final.point, allowed, labelled is None))
 
 
 def _explore_options(options: Options) -> ExploreOptions:
@@ -133,36 +141,42 @@ def cheapest_within(
 
 
 def _confirmed(
-    options: Options,
-    ground: Ground,
+    laboratory: Laboratory,
+    finals: Finals,
     points: Sequence[Point],
+    last: int,
     images: tuple[Images, Images],
     allowed: float,
-) -> Point:
-    """The last point that, calibrated in full, loses no more than allowed on all images.
+) -> Final:
+    """The cheapest point found that, calibrated in full, loses no more than allowed on all images.
+
+    Trials are too hard on narrow widths: from the point ``last`` that they allow, growing steps go
+    towards the cheap end as long as nothing is lost, or else even ones towards the safe end.
 
     Raises:
         QmcError: even the first point loses more.
     """
-    steps = [len(points) - 1 - k * len(points) // _STEPS for k in range(_STEPS)]
+
+    def judged(index: int) -> tuple[Final, float]:
+        (final,) = finals.judge([points[index]], laboratory, images)
+        return final, final.point.loss
+
+    best, lost = judged(last)
+    if lost <= allowed:
+        step = max(1, len(points) >> _STEPS)
+        while (last := last + step) < len(points):
+            final, lost = judged(last)
+            if lost > allowed:
+                break
+            best, step = final, 2 * step
+        return best
+    steps = [last - k * (last + 1) // _STEPS for k in range(1, _STEPS)]
     for index in dict.fromkeys([*(max(0, step) for step in steps), 0]):
-        widths = to_widths(ground.network, points[index].assignment)
-        scheme = calibrate(
-            ground.network,
-            ground.calib,
-            widths,
-            method=options.calibration,
-            rounding=options.rounding,
-            weight_rounding=options.weight_rounding,
-            seed=options.seed,
-            seen=ground.seen,
-        )
-        integer = quantize(ground.network, scheme)
-        search, check = score_program(integer, images, options.jobs)
-        if (search + check).drop <= allowed:
-            return replace(points[index], score=search, check=check)
+        best, lost = judged(index)
+        if lost <= allowed:
+            return best
     raise QmcError(
-        f"--scheme auto: found a drop of {(search + check).drop:.2f} points with the widths of "
+        f"--scheme auto: found a drop of {lost:.2f} points with the widths of "
         f"least sensitivity; --max-drop allows {allowed:g}"
     )
 

@@ -24,6 +24,7 @@ class Point:
         cost: what the front minimizes.
         score: measured on the images that the search chose by; None without labels.
         check: measured on the others.
+        trial: measured by a trial on the former, before calibration in full.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Point:
     cost: float
     score: Score | None = None
     check: Score | None = None
+    trial: Score | None = None
 
     @property
     def is_uniform(self) -> bool:

@@ -5,7 +5,8 @@ Deterministic: the same images give the same scheme to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from qmc.arithmetic import QuantParams, Rounding
 from qmc.bias_correction import correct_biases
 from qmc.blas_threads import use_one_blas_thread
 from qmc.errors import DataError
+from qmc.fitting_memory import fitting_images, schemes_at_a_time
 from qmc.format_rounding import format_scales
 from qmc.formats import number_format
 from qmc.layer import Layer
@@ -60,6 +62,46 @@ def calibrate(
     Raises:
         DataError: no inputs, or a value that is not finite.
     """
+    how = Manner(method, rounding, weight_rounding, seed)
+    return next(calibrate_all(network, inputs, [widths], how, seen=seen, tick=tick))
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a network is calibrated, whatever its widths; see :func:`calibrate`."""
+
+    method: Calibration | None = None
+    rounding: Rounding = Rounding.HALF_UP
+    weight_rounding: WeightRounding = WeightRounding.AUTO
+    seed: int = 0
+
+
+def calibrate_all(
+    network: Network,
+    inputs: Inputs | None,
+    asked: Sequence[Widths],
+    how: Manner,
+    *,
+    seen: Observed | None = None,
+    jobs: int = 1,
+    tick: Tick = no_tick,
+) -> Iterator[Scheme]:
+    """Calibrate a network at several widths; each scheme is what :func:`calibrate` makes.
+
+    Several are fitted in one walk over the network; schemes come in order, some at a time.
+
+    Args:
+        network: float layers and parameters.
+        inputs: see :func:`calibrate`.
+        asked: widths of each scheme.
+        how: everything else that decides them.
+        seen: see :func:`calibrate`.
+        jobs: threads; the result does not depend on them.
+        tick: called with inputs, then layers done and in all.
+
+    Raises:
+        DataError: no inputs, or a value that is not finite.
+    """
     use_one_blas_thread()
     needed = tensors_to_observe(network)
     if inputs is None and needed:
@@ -69,7 +111,29 @@ def calibrate(
         )
     if seen is None:
         seen = Observed({}, {}) if inputs is None else observe(network, inputs, tick)
-    tensors = tensor_params(network, activation_bits(network, widths), seen.histograms, method)
+    if inputs is None:
+        yield from (_nearest(network, seen, widths, how) for widths in asked)
+        return
+    images, step = None, max(1, len(asked))
+    if any(_fits_weights(network, widths, how.weight_rounding) for widths in asked):
+        images = fitting_images(network, inputs)
+        step = schemes_at_a_time(network, images)
+    for first in range(0, len(asked), step):
+        chosen = asked[first : first + step]
+        starts = [_nearest(network, seen, widths, how) for widths in chosen]
+        fit = [_fits_weights(network, widths, how.weight_rounding) for widths in chosen]
+        open_ones = [scheme for scheme, is_open in zip(starts, fit, strict=True) if is_open]
+        fitted: list[Scheme] = []
+        if open_ones and images is not None:
+            fitted = reconstruct_weights(network, open_ones, images, how.seed, jobs, tick)
+        for scheme, is_open in zip(starts, fit, strict=True):
+            yield fitted.pop(0) if is_open else correct_biases(network, scheme, seen.means)
+
+
+def _nearest(network: Network, seen: Observed, widths: Widths, how: Manner) -> Scheme:
+    """Ranges of activations, and scales for the nearest integers."""
+    bits = activation_bits(network, widths)
+    tensors = tensor_params(network, bits, seen.histograms, how.method)
     chosen = {
         layer.name: _weight_scheme(network, layer, tensors, widths)
         for layer in network.layers
@@ -78,19 +142,16 @@ def calibrate(
     raised = {name: count for name, (_, count) in chosen.items() if count}
     weights = {name: scheme for name, (scheme, _) in chosen.items()}
     notes = (_raised_note(raised),) if raised else ()
-    scheme = Scheme(tensors, weights, rounding, notes)
-    if inputs is None:
-        return scheme
-    if _fits_weights(network, widths, weight_rounding):
-        return reconstruct_weights(network, scheme, inputs, seed, tick)
-    return correct_biases(network, scheme, seen.means)
+    return Scheme(tensors, weights, how.rounding, notes)
 
 
 def _fits_weights(network: Network, widths: Widths, rounding: WeightRounding) -> bool:
+    """Whether a tensor is so narrow that fitted weights are worth their time."""
     if rounding is not WeightRounding.AUTO:
         return rounding is WeightRounding.OPTIMIZED
     names = (layer.name for layer in network.layers if layer.has_weights)
-    return any(widths.weight_bits(name) < _FINE_BITS for name in names)
+    bits = [*map(widths.weight_bits, names), *activation_bits(network, widths).values()]
+    return min(bits) < _FINE_BITS
 
 
 def _weight_scheme(

@@ -5,9 +5,8 @@ The stages, each a function of what came before:
 1. what every layer costs at every width: the machine's own mapper, or a file of measurements;
 2. what every width of every tensor costs in accuracy;
 3. the exact front of the two, or the best under limits;
-4. where there are labels: the integer programs of its points and of uniform widths, measured, and
-   an evolutionary search from there on;
-5. the points as plans, and the uniform assignment that stands beside each.
+4. if asked for: an evolutionary search from there on, with accuracy measured by trials;
+5. points and uniform widths calibrated in full, and measured where there are labels.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from qmc.bit_costs import LayerCosts, machine_costs, machine_tables
 from qmc.bit_front import Point, best_uniform, pareto, spread
 from qmc.bit_problem import CYCLES, FLASH
 from qmc.bit_space import BitSpace, make_space
+from qmc.calibrate import Manner
 from qmc.cost_models.analytical import AnalyticalModel
 from qmc.cost_models.calibrated_model import load_calibration
 from qmc.cost_models.xgboost_model import shipped_model
@@ -32,6 +32,7 @@ from qmc.data import Dataset
 from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
 from qmc.evolution import Evolution, evolve
+from qmc.finals import Final, Finals
 from qmc.find_sensitivities import find_sensitivities, probe_images
 from qmc.fitted_weights import Fits, FitTask, fit_weights
 from qmc.frontend import load_network
@@ -89,18 +90,24 @@ class Exploration:
     Attributes:
         ground: what it stands on.
         exact: the exact front, or as many points of it under limits.
-        points: those that were chosen to become plans, least loss first.
-        uniforms: uniform assignments; measured where points are.
-        laboratory, search, check: for further trials; None without labels.
+        finals: those that become plans.
+        uniforms: uniform assignments, judged as the plans are.
     """
 
     ground: Ground
     exact: tuple[Point, ...]
-    points: tuple[Point, ...]
+    finals: tuple[Final, ...]
     uniforms: tuple[Point, ...]
-    laboratory: Laboratory | None
-    search: Images | None
-    check: Images | None
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Those of the plans."""
+        return tuple(final.point for final in self.finals)
+
+    @property
+    def measured(self) -> bool:
+        """Whether accuracy was measured."""
+        return self.ground.eval is not None
 
 
 def prepare(options: ExploreOptions, stages: Stages) -> Ground:
@@ -203,7 +210,7 @@ def _limits(options: ExploreOptions, target: Target) -> Limits:
 
 
 def explore(options: ExploreOptions, stages: Stages) -> Exploration:
-    """Stages 1 to 4: find the front, and measure its points where there are labels.
+    """All stages: find the front, calibrate its points, and measure them where there are labels.
 
     Raises:
         QmcError: one of its classes, for anything wrong with the input.
@@ -214,34 +221,46 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
     if options.generations and options.eval is None:
         raise QmcError("--generations: needs labelled images; give --eval PATH")
     ground = prepare(options, stages)
-    space = ground.space
+    left = None if options.budget_seconds is None else began + options.budget_seconds
     with stages.stage("choose widths exactly"):
         exact = exact_front(ground, options.plans)
-        uniforms = space.uniforms()
-        chosen = spread(space.useful(exact), options.plans)
-    if ground.eval is None or ground.seen is None:
-        found = Exploration(ground, tuple(exact), tuple(chosen), tuple(uniforms), None, None, None)
-        return found
-    with stages.stage("run the float network"):
-        search, check = split_images(options.model, ground.eval, options.jobs)
-    laboratory = make_laboratory(options, ground)
-    beside = worth_measuring(space, chosen, uniforms)
-    left = None if options.budget_seconds is None else began + options.budget_seconds
-    parts = search, check
-    with stages.stage("measure the front") as tick:
-        chosen = _measured(laboratory, chosen, parts, tick, left)
-        beside = _measured(laboratory, beside, parts, tick, left)
-    if options.generations:
+        uniforms = ground.space.uniforms()
+        chosen = spread(ground.space.useful(exact), options.plans)
+    laboratory: Laboratory | None = None
+    parts: tuple[Images, ...] = ()
+    if ground.eval is not None:
+        with stages.stage("run the float network"):
+            parts = split_images(options.model, ground.eval, options.jobs)
+        laboratory = make_laboratory(options, ground)
+    if laboratory is not None and options.generations:
+        start = [*chosen, *worth_measuring(ground.space, chosen, uniforms)]
         with stages.stage("evolve the front") as tick:
-            evolution = Evolution(options.generations, options.seed, left)
-            start = [*chosen, *beside]
-            tried = evolve(space, laboratory, search, start, evolution, ground.limits, tick)
-            chosen = spread(pareto([replace(p, check=None) for p in tried]), options.plans)
-        with stages.stage("check on other images") as tick:
-            chosen = _measured(laboratory, chosen, parts, tick)
-    return Exploration(
-        ground, tuple(exact), tuple(chosen), tuple(beside), laboratory, search, check
-    )
+            chosen = _evolved(options, ground, laboratory, parts[0], start, left, tick)
+    finals = make_finals(options, ground)
+    with stages.stage("calibrate the front in full") as tick:
+        judged = tuple(finals.judge(chosen, laboratory, parts, tick, left))
+    if laboratory is not None:
+        beside = worth_measuring(ground.space, chosen, uniforms)
+        with stages.stage("calibrate uniform widths in full") as tick:
+            uniforms = [one.point for one in finals.judge(beside, laboratory, parts, tick, left)]
+    return Exploration(ground, tuple(exact), judged, tuple(uniforms))
+
+
+def _evolved(
+    options: ExploreOptions,
+    ground: Ground,
+    laboratory: Laboratory,
+    images: Images,
+    start: Sequence[Point],
+    deadline: float | None,
+    tick: Tick,
+) -> list[Point]:
+    """Points of the front that an evolutionary search finds by trials."""
+    evolution = Evolution(options.generations, options.seed, deadline)
+    space, limits = ground.space, ground.limits
+    tried = evolve(space, laboratory, images, start, evolution, limits, tick)
+    found = spread(pareto(tried), options.plans)
+    return [replace(point, score=None, trial=point.score) for point in found]
 
 
 def exact_front(ground: Ground, plans: int) -> list[Point]:
@@ -283,14 +302,27 @@ def _thinned(indices: Sequence[int], count: int) -> list[int]:
 def make_laboratory(options: ExploreOptions, ground: Ground) -> Laboratory:
     """Where trials are made and kept: in the cache, so that a killed run goes on."""
     assert ground.seen is not None
-    assert ground.calib is not None
     folder = cache.cache_folder() or options.output.parent
-    method: Calibration | None = options.calibration
-    parts = (file_sha256(options.model), str(ground.calib.path), len(ground.calib), method)
-    ranges = [(h.low, h.high) for h in ground.seen.histograms.values()]
-    digest = cache.cache_key(*parts, *ranges)
     store = EvaluationStore(folder / "trials.sqlite")
+    digest = _digest(options, ground)
+    method: Calibration | None = options.calibration
     return Laboratory(ground.network, ground.seen, method, ground.fits, store, options.jobs, digest)
+
+
+def make_finals(options: ExploreOptions, ground: Ground, how: Manner | None = None) -> Finals:
+    """Where points are calibrated in full; ``how`` is the way of ``qmc compile`` by default."""
+    manner = how or Manner(options.calibration, seed=options.seed)
+    digest = _digest(options, ground)
+    return Finals(ground.network, ground.calib, ground.seen, manner, options.jobs, digest)
+
+
+def _digest(options: ExploreOptions, ground: Ground) -> str:
+    """Hash of the network and of what calibration sees."""
+    assert ground.seen is not None
+    assert ground.calib is not None
+    parts = (file_sha256(options.model), str(ground.calib.path), len(ground.calib))
+    ranges = [(h.low, h.high) for h in ground.seen.histograms.values()]
+    return cache.cache_key(*parts, options.calibration, *ranges)
 
 
 def worth_measuring(
@@ -301,21 +333,3 @@ def worth_measuring(
     beside = [best_uniform(point, uniforms) for point in chosen]
     names = equal | {point.name for point in beside if point is not None}
     return [point for point in space.useful(uniforms) if point.name in names]
-
-
-def _measured(
-    laboratory: Laboratory,
-    points: Sequence[Point],
-    parts: tuple[Images, Images],
-    tick: Tick,
-    deadline: float | None = None,
-) -> list[Point]:
-    """Points with their scores; those that the deadline leaves out are dropped."""
-    found = []
-    scores = laboratory.try_all([point.assignment for point in points], *parts)
-    for point, (search, check) in zip(points, scores, strict=False):
-        found.append(replace(point, score=search, check=check))
-        tick(len(found), len(points))
-        if deadline is not None and time.monotonic() > deadline:
-            break
-    return found

@@ -18,6 +18,7 @@ from qmc.bit_front import Point, best_uniform, dominates, hypervolume, pareto
 from qmc.bit_problem import CYCLES, ENERGY, FLASH, SENSITIVITY
 from qmc.bit_space import MEASURED_COST
 from qmc.explore import Exploration, explore
+from qmc.finals import Final
 from qmc.front_plot import plot_front
 from qmc.network import Network
 from qmc.options import ExploreOptions
@@ -49,9 +50,9 @@ def explore_command(options: ExploreOptions, stages: Stages) -> Json:
     with whole_folder(options.output) as folder:
         with stages.stage("write plans") as tick:
             entries = []
-            for number, point in enumerate(found.points):
-                entries.append(_write_point(folder, number, point, found, options))
-                tick(number + 1, len(found.points))
+            for number, final in enumerate(found.finals):
+                entries.append(_write_point(folder, number, final, found, options))
+                tick(number + 1, len(found.finals))
         data = front_data(found, entries, options)
         _write_texts(folder, data, found)
         _plot(folder / "front", found, data)
@@ -61,13 +62,11 @@ def explore_command(options: ExploreOptions, stages: Stages) -> Json:
 
 
 def _write_point(
-    folder: Path, number: int, point: Point, found: Exploration, options: ExploreOptions
+    folder: Path, number: int, final: Final, found: Exploration, options: ExploreOptions
 ) -> Json:
     """One plan on disk, and its entry in front.json."""
-    ground, wanted = found.ground, compile_options(options)
-    plan = finish_plan(
-        ground.network, ground.target, point.assignment, ground.calib, wanted, ground.seen
-    )
+    ground, wanted, point = found.ground, compile_options(options), final.point
+    plan = finish_plan(ground.network, ground.target, final.scheme, wanted)
     name = f"plans/{number:03d}"
     write_plan(folder / name, plan, ground.target, wanted)
     told = verdicts(ground.space, ground.target, point, found.exact)
@@ -107,6 +106,7 @@ def point_data(point: Point, network: Network, options: ExploreOptions) -> Json:
         "weight_bits_mean": bits / max(1, sum(parameters.values())),
         "activation_bits_mean": sum(widths) / len(widths) if widths else None,
         "sensitivity": totals[SENSITIVITY],
+        "trial": _score_data(point.trial),
         "search": _score_data(point.score),
         "check": _score_data(point.check),
     }
@@ -127,7 +127,7 @@ def front_data(found: Exploration, entries: list[Json], options: ExploreOptions)
     """The object of front.json."""
     ground, uniforms = found.ground, found.uniforms
     network = ground.network
-    measured = found.search is not None
+    measured = found.measured
     widest = next((u for u in uniforms if u.name == "w8a8"), uniforms[0] if uniforms else None)
     cost = widest.cost if widest else max(point.cost for point in found.exact)
     loss = _REFERENCE_DROP if measured else _REFERENCE_SENSITIVITY
@@ -201,6 +201,7 @@ _PLAIN = (
     *("weight_bits_mean", "activation_bits_mean", "sensitivity"),
 )
 _BESIDE = ("best_uniform", "best_uniform_cost", "dominated")
+_PARTS = ("trial", "search", "check")
 _SCORES = ("images", "top1", "drop", "agreement")
 
 
@@ -208,13 +209,13 @@ def _csv(points: list[Json], uniforms: list[Json]) -> str:
     """Plans, then uniform assignments, one line each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    scores = [f"{part}_{key}" for part in ("search", "check") for key in _SCORES]
+    scores = [f"{part}_{key}" for part in _PARTS for key in _SCORES]
     writer.writerow([*("plan", *_PLAIN, "flash_bytes", "ram_peak_bytes", *scores), *_BESIDE])
     for entry in [*points, *uniforms]:
         beside = entry.get("best_uniform") or {}
         cells = [entry.get("plan", ""), *(entry[key] for key in _PLAIN)]
         cells += [entry.get("flash_bytes"), entry.get("ram_peak_bytes")]
-        cells += [(entry[part] or {}).get(k) for part in ("search", "check") for k in _SCORES]
+        cells += [(entry[part] or {}).get(k) for part in _PARTS for k in _SCORES]
         cells += [beside.get("name"), beside.get("cost")]
         cells.append("yes" if entry.get("dominated_by_uniform") else "no")
         writer.writerow(cells)
@@ -236,7 +237,7 @@ def _exact_csv(points: Sequence[Point]) -> str:
 
 def _plot(path: Path, found: Exploration, data: Json) -> None:
     label, unit = _UNITS[found.ground.space.objective]
-    measured = found.search is not None
+    measured = found.measured
     mixed = list(found.points) if measured else found.ground.space.useful(found.exact)
     uniforms = found.ground.space.useful(found.uniforms)
     title = f"{data['network']} on {data['target']['name']}"

@@ -1,4 +1,4 @@
-"""One point of a front as a plan: calibrated in full, mapped, and written down.
+"""One point of a front as a plan: mapped and written down.
 
 ``qmc compile MODEL --target T --scheme plans/NNN/plan.yaml`` with the options in it makes a build
 whose plan.yaml and scheme.yaml have the same bytes.
@@ -10,14 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qmc.bit_groups import Assignment, to_widths
-from qmc.calibrate import calibrate
 from qmc.codegen import make_program
 from qmc.cost_models.analytical import AnalyticalModel
-from qmc.data import Dataset
 from qmc.integer import IntegerNetwork
 from qmc.network import Network
-from qmc.observe import Observed
 from qmc.options import ExploreOptions, Options
 from qmc.plan import plan_text
 from qmc.pricing import layer_precision
@@ -65,38 +61,18 @@ def compile_options(options: ExploreOptions) -> Options:
     )
 
 
-def finish_plan(
-    network: Network,
-    target: Target,
-    assignment: Assignment,
-    images: Dataset | None,
-    options: Options,
-    seen: Observed | None = None,
-) -> FinishedPlan:
-    """Calibrate in full at these widths and search every layer's mapping.
+def finish_plan(network: Network, target: Target, scheme: Scheme, options: Options) -> FinishedPlan:
+    """Search every layer's mapping at the widths of a scheme.
 
     Args:
         network: what is compiled.
         target: for which machine.
-        assignment: its widths.
-        images: for calibration.
+        scheme: in full.
         options: of the compilation.
-        seen: what calibration observes of the images, where that is known already.
 
     Raises:
         QmcError: one of its classes.
     """
-    widths = to_widths(network, assignment)
-    scheme = calibrate(
-        network,
-        images,
-        widths,
-        method=options.calibration,
-        rounding=options.rounding,
-        weight_rounding=options.weight_rounding,
-        seed=options.seed,
-        seen=seen,
-    )
     integer = quantize(network, scheme)
     work = [
         (layer, layer_precision(layer, scheme, target))

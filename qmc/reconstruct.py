@@ -9,14 +9,16 @@ lost; a layer that feeds a sum also repairs what the sum's other operand lost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qmc.arithmetic import QuantParams
 from qmc.bias_correction import mean_products
 from qmc.channel_factors import channel_limits, factors_of, feeds_depthwise
-from qmc.data import Dataset
 from qmc.format_rounding import round_groups_to_format
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
@@ -28,7 +30,6 @@ from qmc.layer_statistics import (
     sample_positions,
 )
 from qmc.network import Network, Parameters
-from qmc.observe import Inputs
 from qmc.progress import Tick, no_tick
 from qmc.quantize import weight_codes
 from qmc.ranges import quant_params
@@ -40,8 +41,6 @@ from qmc.weight_scales import least_legal_scales
 FloatArray = NDArray[np.float32]
 Reals = NDArray[np.float64]
 
-#: Bound of the elements of all live tensors, over all images; 5 bytes each.
-_MAX_LIVE = 280 << 20
 #: Elements of a layer's operands that are worked on at a time.
 _MAX_BATCH = 1 << 23
 #: At this width and below activations have too few codes for channels of different ranges.
@@ -49,35 +48,84 @@ _COARSE_BITS = 5
 
 
 def reconstruct_weights(
-    network: Network, scheme: Scheme, inputs: Inputs, seed: int = 0, tick: Tick = no_tick
-) -> Scheme:
-    """Give every layer of ``scheme`` integers, scales and a bias fitted to its output.
+    network: Network,
+    schemes: Sequence[Scheme],
+    images: FloatArray,
+    seed: int = 0,
+    jobs: int = 1,
+    tick: Tick = no_tick,
+) -> list[Scheme]:
+    """Give every layer of every scheme integers, scales and a bias fitted to its output.
+
+    What the float network does is computed once for all schemes; each is what it would be alone.
 
     Args:
         network: float layers and parameters.
-        scheme: complete; its activations and widths stay, and integers that came with the model.
-        inputs: calibration data.
+        schemes: complete; their activations and widths stay, and integers that came with the model.
+        images: (n, ...) of :func:`qmc.fitting_memory.fitting_images`.
         seed: of the positions sampled.
+        jobs: schemes to work on side by side; the result does not depend on it.
         tick: called with layers done and in all.
     """
-    values = {network.input: _live_input(network, scheme, inputs)}
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
-    for number, layer in enumerate(network.layers):
-        real = _run_real(network, layer, values)
-        factors = np.ones(real.shape[1])
-        if layer.has_weights and not _is_given(network, scheme, layer):
-            scheme, factors = _equalized(network, scheme, layer, real)
+    reals = {network.input: images}
+    starts = {scheme.tensors[network.input] for scheme in schemes}
+    codes = {params: params.quantize(images).astype(np.uint8) for params in starts}
+    walks = [_Walk.begin(network, scheme, images, codes) for scheme in schemes]
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, layer in enumerate(network.layers):
+            real = _run_real(network, layer, reals, pool)
+            is_read = layer.output in last_use
+            step = partial(_Walk.step, network=network, number=number, real=real, seed=seed)
+            list(pool.map(partial(step, is_read=is_read), walks))
+            if is_read:
+                reals[layer.output] = real
+            for name in {name for name in layer.inputs if last_use[name] == number}:
+                del reals[name]
+                for walk in walks:
+                    del walk.values[name]
+            tick(number + 1, len(network.layers))
+    return [walk.scheme for walk in walks]
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """A scheme on its way through the network.
+
+    Attributes:
+        scheme: fitted so far.
+        values: live tensors.
+    """
+
+    scheme: Scheme
+    values: dict[str, Live]
+
+    @classmethod
+    def begin(
+        cls,
+        network: Network,
+        scheme: Scheme,
+        images: FloatArray,
+        codes: Mapping[QuantParams, NDArray[np.uint8]],
+    ) -> _Walk:
+        params = scheme.tensors[network.input]
+        source = Live(images, codes[params], params, np.ones(images.shape[1]))
+        return cls(scheme, {network.input: source})
+
+    def step(
+        self, network: Network, number: int, real: FloatArray, seed: int, is_read: bool
+    ) -> None:
+        """Fit the layer of that number, and run it where its output is read."""
+        layer, factors = network.layers[number], np.ones(real.shape[1])
+        if layer.has_weights and not _is_given(network, self.scheme, layer):
+            scheme, factors = _equalized(network, self.scheme, layer, real)
             rng = np.random.default_rng([seed, number])
-            fitted = _fit(network, scheme, layer, values, factors, rng)
-            scheme = replace(scheme, weights={**scheme.weights, layer.name: fitted})
-        if layer.output in last_use:
-            codes = _run_codes(network, scheme, layer, values)
-            values[layer.output] = Live(real, codes, scheme.tensors[layer.output], factors)
-        for name in layer.inputs:
-            if last_use[name] == number:
-                values.pop(name, None)
-        tick(number + 1, len(network.layers))
-    return scheme
+            fitted = _fit(network, scheme, layer, self.values, factors, rng)
+            self.scheme = replace(scheme, weights={**scheme.weights, layer.name: fitted})
+        if is_read:
+            codes = _run_codes(network, self.scheme, layer, self.values)
+            params = self.scheme.tensors[layer.output]
+            self.values[layer.output] = Live(real, codes, params, factors)
 
 
 def _equalized(
@@ -96,37 +144,6 @@ def _is_given(network: Network, scheme: Scheme, layer: Layer) -> bool:
     parameters = network.parameters[layer.name]
     codes = weight_codes(parameters, scheme.weights[layer.name])
     return parameters.given is not None and codes is parameters.given.codes
-
-
-def _live_input(network: Network, scheme: Scheme, inputs: Inputs) -> Live:
-    """The network's input over as many evenly spread images as memory allows."""
-    allowed = max(1, _MAX_LIVE // _live_elements(network))
-    if isinstance(inputs, Dataset):
-        chosen = _spread(len(inputs), allowed)
-        images = inputs.inputs(chosen)
-    else:
-        images = np.concatenate(list(inputs))
-        images = images[_spread(len(images), allowed)]
-    images = images.astype(np.float32, copy=False)
-    params = scheme.tensors[network.input]
-    codes = params.quantize(images).astype(np.uint8)
-    return Live(images, codes, params, np.ones(images.shape[1]))
-
-
-def _spread(count: int, allowed: int) -> list[int]:
-    kept = min(count, allowed)
-    return [i * count // kept for i in range(kept)]
-
-
-def _live_elements(network: Network) -> int:
-    """The most elements of tensors that are live at once, for one image."""
-    last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
-    live, most = {network.input}, 0
-    for number, layer in enumerate(network.layers):
-        live.add(layer.output)
-        most = max(most, sum(network.tensors[name].size for name in live))
-        live -= {name for name in live if last_use.get(name, -1) <= number}
-    return most
 
 
 def _fit(
@@ -213,13 +230,19 @@ def _lost(live: Live, positions: NDArray[np.int64]) -> FloatArray:
     return np.asarray(lost, dtype=np.float32)
 
 
-def _run_real(network: Network, layer: Layer, values: Mapping[str, Live]) -> FloatArray:
+def _run_real(
+    network: Network, layer: Layer, reals: Mapping[str, FloatArray], pool: ThreadPoolExecutor
+) -> FloatArray:
     """The float layer's output over all images."""
     model = LayerModel(network, layer)
-    inputs = [values[name] for name in layer.inputs]
-    real = np.empty(_shape(network, layer, inputs), np.float32)
-    for part in _parts(network, layer, len(real)):
-        real[part] = model.run(*(live.real[part] for live in inputs))
+    inputs = [reals[name] for name in layer.inputs]
+    count = len(inputs[0])
+    real = np.empty((count, *network.tensors[layer.output].shape[1:]), np.float32)
+
+    def run(part: slice) -> None:
+        real[part] = model.run(*(values[part] for values in inputs))
+
+    list(pool.map(run, _parts(network, layer, count)))
     return real
 
 
@@ -230,15 +253,12 @@ def _run_codes(
     model = LayerModel(network, layer, rounded_parameters(network, scheme, layer))
     inputs = [values[name] for name in layer.inputs]
     params = scheme.tensors[layer.output]
-    codes = np.empty(_shape(network, layer, inputs), np.uint8)
-    for part in _parts(network, layer, len(codes)):
+    count = len(inputs[0].codes)
+    codes = np.empty((count, *network.tensors[layer.output].shape[1:]), np.uint8)
+    for part in _parts(network, layer, count):
         read = (dequantized(live.codes[part], live.params) for live in inputs)
         codes[part] = nearest_codes(model.run(*read), params)
     return codes
-
-
-def _shape(network: Network, layer: Layer, inputs: Sequence[Live]) -> tuple[int, ...]:
-    return (len(inputs[0].codes), *network.tensors[layer.output].shape[1:])
 
 
 def _parts(network: Network, layer: Layer, count: int) -> Iterator[slice]:

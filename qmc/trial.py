@@ -7,7 +7,7 @@ be made; whatever is kept in the end is calibrated in full and measured again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from qmc.scheme import Scheme
 from qmc.tensor_ranges import tensor_params
 from qmc.widths import activation_bits
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +161,26 @@ class Laboratory:
                 for task in tasks:
                     task.cancel()
 
-    def _try(self, assignment: Assignment, parts: tuple[Images, ...]) -> tuple[Score, ...]:
+    def _try(self, assignment: Assignment, parts: Sequence[Images]) -> tuple[Score, ...]:
         widths = dict(assignment.weights), dict(assignment.activations)
-        keys = [
-            cache.cache_key("trial", _VERSION, self.digest, part.digest, *widths) for part in parts
-        ]
+        key = cache.cache_key("trial", _VERSION, self.digest, *widths)
+        return self.scores(key, lambda: self.scheme(assignment), parts)
+
+    def scores(
+        self, key: str, scheme: Callable[[], Scheme], parts: Sequence[Images]
+    ) -> tuple[Score, ...]:
+        """A score on each part, kept; the scheme is asked for where one is missing.
+
+        Args:
+            key: hash of what decides the scheme.
+            scheme: in full.
+            parts: images.
+        """
+        keys = [cache.cache_key("score", _VERSION, key, part.digest) for part in parts]
         known = [self.store.get(key) for key in keys]
         missing = [i for i, score in enumerate(known) if score is None]
         if missing:
-            integer = quantize(self.network, self.scheme(assignment))
+            integer = quantize(self.network, scheme())
             found = score_program(integer, [parts[i] for i in missing])
             for i, score in zip(missing, found, strict=True):
                 known[i] = [score.images, score.hits, score.float_hits, score.agreed]

@@ -112,6 +112,26 @@ def test_front_says_what_uniform_widths_do_at_no_more_cost(
     assert len(rows) == len(data["points"]) + len(data["uniform"])
 
 
+def test_uniform_widths_are_judged_as_they_compile(
+    options: ExploreOptions, quick_trials: list[int], tmp_path: Path
+) -> None:
+    find_compiler()
+    data = explore_command(options, QUIET)
+    rows = {entry["name"]: entry for entry in data["uniform"]}
+    for name in ("w8a8", "w4a4", "w3a3"):
+        plan = compile_model(
+            *(options.model, options.target, tmp_path / name),
+            scheme=name,
+            calib=options.calib,
+            eval=options.eval,
+            verify=False,
+        )
+        assert plan.accuracy is not None
+        parts = [rows[name]["search"], rows[name]["check"]]
+        lost = sum(part["drop"] * part["images"] for part in parts)
+        assert lost / sum(part["images"] for part in parts) == pytest.approx(plan.accuracy.drop)
+
+
 def test_killed_evolution_goes_on_with_the_same_front(
     options: ExploreOptions,
     quick_trials: list[int],

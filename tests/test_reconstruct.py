@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from test_calibrate import inputs, network
 
+import qmc.fitting_memory
 from qmc.arithmetic import Rounding
-from qmc.calibrate import calibrate
+from qmc.calibrate import Manner, calibrate, calibrate_all
 from qmc.errors import SchemeError
 from qmc.float_model import FloatModel
 from qmc.layer_model import LayerModel
@@ -54,6 +55,8 @@ def test_auto_fits_below_eight_bits_only() -> None:
     assert calibrate(net, [inputs()], Widths(8, 8)).weights["fc"].codes is None
     one = Widths(8, 8, {"left": LayerWidths(6)})
     assert calibrate(net, [inputs()], one).weights["fc"].codes is not None
+    narrow = calibrate(net, [inputs()], Widths(8, 5))
+    assert narrow.weights["fc"].codes is not None
     chosen = calibrate(net, [inputs()], Widths(8, 8), weight_rounding=OPTIMIZED)
     assert chosen.weights["fc"].codes is not None
 
@@ -129,3 +132,15 @@ def test_simulation_of_one_rounding_gives_the_reference_codes(rounding: Rounding
         model = LayerModel(net, layer, rounded_parameters(net, scheme, layer))
         codes = nearest_codes(model.run(dequantized(values[layer.inputs[0]], source)), output)
         assert np.mean(codes == values[name]) > 0.999
+
+
+@pytest.mark.parametrize("together", [1 << 30, 1])
+def test_schemes_fitted_together_are_what_each_is_alone(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmc.fitting_memory, "_MAX_CODES", together)
+    net, x = network(), inputs()
+    some = LayerWidths(weight=3, activation=4)
+    asked = [Widths(4, 8), Widths(8, 8), Widths(3, 5), Widths(4, 8, {"left": some})]
+    found = list(calibrate_all(net, [x], asked, Manner(seed=3), jobs=2))
+    assert found == [calibrate(net, [x], widths, seed=3) for widths in asked]

@@ -78,6 +78,21 @@ def find_movement(source: tuple[int, ...], order: NDArray[np.int32]) -> Movement
     return None
 
 
+def is_channel_shuffle(shape: tuple[int, ...], calls: list[Any]) -> bool:
+    """Whether a chain of calls shuffles the channels of ``shape``, which it keeps.
+
+    Args:
+        shape: (1, channels, height, width).
+        calls: transposes and reshapes in order; the first makes (1, groups, channels, pixels).
+    """
+    order = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    for call in calls:
+        order = apply(call, order)
+    shuffle = find_channel_shuffle(order)
+    view = static_shape(calls[0])
+    return shuffle is not None and shuffle.source == view and view[3] == math.prod(shape[2:])
+
+
 def find_channel_shuffle(order: NDArray[np.int32]) -> Movement | None:
     """The swap of two axes that makes ``order`` out of a view (1, a, b, rest) of its source.
 

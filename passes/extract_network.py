@@ -16,6 +16,7 @@ from qmc.layer import Layer
 from qmc.network import GivenRange, Network, Parameters, Tensor
 from qmc.passes.absorb_quantization import range_key
 from qmc.passes.grouping import layer_of
+from qmc.passes.merge_shuffles import merge_shuffles
 from qmc.passes.read_layer import LayerContext, network_shape, read_layer
 from qmc.passes.relax_expr import bindings, inputs, node_index, op_name, static_shape
 
@@ -101,6 +102,7 @@ def extract_network(module: Any, imported: Named | None = None) -> Network:
         output=extraction.names[main.body.body],
         given_ranges=_given_ranges(attrs, extraction.names),
     )
+    network = merge_shuffles(network)
     return _with_output_name(network, interface.get("output", network.output))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import tvm
 
+from qmc.passes.data_movement import TRANSPOSE, is_channel_shuffle
 from qmc.passes.grouping import Group, compose
 from qmc.passes.relax_expr import (
     bindings,
@@ -56,7 +57,7 @@ class Partition:
     Composites: ``qmc.conv`` and ``qmc.dense`` (weights as ``dequantize(const)`` where they arrived
     quantized; bias; clamp), ``qmc.add`` (clamp), ``qmc.mul``, ``qmc.concat``, ``qmc.max_pool``,
     ``qmc.average_pool``, ``qmc.lookup``, ``qmc.softmax``, ``qmc.reshape`` (transpose, reshape),
-    ``qmc.slice``.
+    ``qmc.slice`` (channel shuffles too).
     Each has the attributes ``qmc.layer`` (name of its first ONNX node) and ``qmc.sources``
     (indices of all its nodes).
     Requires: the canonicalizing passes before it.
@@ -73,6 +74,7 @@ class Partition:
             if producer is not None:
                 kind, members = groups.pop(producer)
                 groups[variable] = (kind, [*members, variable])
+                _join_shuffle(variable, groups, values, uses)
             elif op_name(call) in _HEADS:
                 kind = _HEADS[op_name(call)]
                 weights = _weights(call, values) if kind in _BIASED else []
@@ -100,6 +102,28 @@ def _extended_group(
         case "relax.reshape":
             return producer if last == "relax.permute_dims" else None
     return None
+
+
+def _join_shuffle(
+    last: Any,
+    groups: dict[Any, tuple[str, list[Any]]],
+    values: Mapping[Any, Any],
+    uses: Mapping[Any, int],
+) -> None:
+    """Make one group of a channel shuffle: a reshape, a transpose and the reshape ``last`` back."""
+    swapped = groups[last][1][0]
+    if op_name(values[swapped]) != TRANSPOSE:
+        return
+    view = values[swapped].args[0]
+    if view not in groups or uses[view] != 1 or op_name(values[view]) != "relax.reshape":
+        return
+    source = values[view].args[0]
+    if len(static_shape(source)) != 4 or static_shape(source) != static_shape(last):
+        return
+    chain = [values[view], values[swapped], values[last]]
+    if is_channel_shuffle(static_shape(source), chain):
+        groups[last] = ("qmc.slice", [view, swapped, last])
+        del groups[view]
 
 
 def _is_bias(call: Any) -> bool:

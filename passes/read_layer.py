@@ -273,6 +273,9 @@ def _reshape(function: Any, calls: list[Any], context: LayerContext) -> Result:
 
 def _slice(function: Any, calls: list[Any], context: LayerContext) -> Result:
     call = calls[0]
+    if op_name(call) == "relax.reshape":  # to (1, groups, channels, pixels): a channel shuffle
+        bounds, groups = _pointwise(static_shape(calls[-1])), static_shape(call)[1]
+        return context.layer(Op.SLICE, bounds, interleave=groups), None
     kept = slices_of(call)
     if any(step < 1 for _, _, step in kept) or any(step > 1 for _, _, step in kept[:2]):
         steps = [step for _, _, step in kept]

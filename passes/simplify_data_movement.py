@@ -35,7 +35,7 @@ class SimplifyDataMovement:
         reshape(squeeze(x, 3), s)                                  ->  reshape(x, s)
         permute_dims(x (1, C, 1, 1), [0, 2, 3, 1])                 ->  reshape(x, (1, 1, 1, C))
         channel shuffle: reshape to (1, G, C/G, H, W), permute_dims [0, 2, 1, 3, 4], reshape
-            ->  the same with (1, G, C/G, H*W), of four dimensions
+            ->  the same with (1, G, C/G, H*W), of four dimensions, which Partition takes as one
 
     The chain is judged by where it puts every element, so that any spelling will do.
     Ensures: what is left is ``reshape``, ``permute_dims``, or the first of the second; a channel

@@ -21,7 +21,7 @@ from qmc.errors import DataError
 from qmc.functions import onnx_operator
 from qmc.layer import Layer, Op
 from qmc.network import Network, Parameters
-from qmc.windows import sliced
+from qmc.onnx_slice import slice_steps
 
 FloatArray = NDArray[np.float32]
 _Nodes = list[onnx.NodeProto]
@@ -218,30 +218,20 @@ def _reshape(
     return [*nodes, helper.make_node("Reshape", [source, name], [result])]
 
 
-def slice_limits(layer: Layer, rank: int) -> dict[str, NDArray[np.int64]]:
-    """The inputs ``starts``, ``ends``, ``axes`` and ``steps`` of ONNX's Slice for a SLICE layer.
-
-    Args:
-        layer: the layer.
-        rank: dimensions of its input.
-    """
-    kept = sliced(layer, rank)[1:]
-    limits = {
-        "starts": [axis.start for axis in kept],
-        "ends": [axis.stop for axis in kept],
-        "axes": list(range(1, rank)),
-        "steps": [axis.step for axis in kept],
-    }
-    return {name: np.array(values, dtype=np.int64) for name, values in limits.items()}
-
-
 def _slice(
     network: Network, layer: Layer, result: str, constants: dict[str, NDArray[Any]]
 ) -> _Nodes:
-    limits = slice_limits(layer, len(network.tensors[layer.inputs[0]].shape))
-    names = [f"{layer.name}/{name}" for name in limits]
-    constants.update(zip(names, limits.values(), strict=True))
-    return [helper.make_node("Slice", [*layer.inputs, *names], [result])]
+    nodes, value = [], layer.inputs[0]
+    steps = slice_steps(layer, network.tensors[value].shape)
+    for index, step in enumerate(steps):
+        names = [f"{layer.name}/{name}" for name in step.operands]
+        constants.update(zip(names, step.operands.values(), strict=True))
+        target = result if step is steps[-1] else f"{layer.name}/step{index}"
+        nodes.append(
+            helper.make_node(step.operator, [value, *names], [target], **dict(step.attributes))
+        )
+        value = target
+    return nodes
 
 
 def _clip(

@@ -69,7 +69,7 @@ class Op(StrEnum):
     LOOKUP = "lookup"  # unary elementwise function, by table
     SOFTMAX = "softmax"  # along channels
     RESHAPE = "reshape"  # transpose and reshape: data movement only
-    SLICE = "slice"  # some channels, rows and columns
+    SLICE = "slice"  # some channels, rows and columns, or channels in another order
 
 
 #: Layers with weights.
@@ -119,6 +119,8 @@ class Layer:
         function: for LOOKUP, the key of the function (see ``qmc.functions``), for example
             ``sigmoid``, ``hard_swish`` or ``hard_sigmoid:0.2:0.5``.
         starts: for SLICE, the first (channel, row, column); rows and columns advance by strides.
+        interleave: for SLICE, groups of input channels that are read in turn, one channel of each:
+            ShuffleNet's channel shuffle. ``starts`` counts in that order.
         perm: for RESHAPE, the transposition (ONNX axes) applied before the reshape.
         count_include_pad: for AVERAGE_POOL, whether padding counts in the divisor.
         source: names of the ONNX nodes this layer came from.
@@ -135,6 +137,7 @@ class Layer:
     clamp: tuple[float, float] | None = None
     function: str | None = None
     starts: tuple[int, int, int] = (0, 0, 0)
+    interleave: int = 1
     perm: tuple[int, ...] | None = None
     count_include_pad: bool = False
     source: tuple[str, ...] = ()

@@ -11,10 +11,10 @@ from onnx import TensorProto
 
 from qmc.arithmetic import IntArray, QuantParams, Rescale, Rounding
 from qmc.errors import QuantizationError
-from qmc.float_model import slice_limits
 from qmc.functions import onnx_operator
 from qmc.integer import IntegerLayer
 from qmc.layer import Layer, Op
+from qmc.onnx_slice import slice_steps
 from qmc.qdq_writer import QdqWriter
 from qmc.reference import softmax_factor
 from qmc.windows import window_counts
@@ -260,10 +260,14 @@ def _reshape(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
 
 
 def _slice(writer: QdqWriter, layer: IntegerLayer, output: str) -> None:
-    spec = layer.layer
-    limits = slice_limits(spec, len(writer.integer.tensors[spec.inputs[0]].shape))
-    names = [writer.const(f"{spec.name}/{name}", values) for name, values in limits.items()]
-    writer.add("Slice", [writer.reals[spec.inputs[0]], *names], output, spec.name)
+    spec, value = layer.layer, writer.reals[layer.layer.inputs[0]]
+    steps = slice_steps(spec, writer.integer.tensors[spec.inputs[0]].shape)
+    named = steps[-1] if steps[-1].operator == "Slice" else steps[0]  # as a reader names the layer
+    for step in steps:
+        names = [writer.const(f"{spec.name}/{name}", a) for name, a in step.operands.items()]
+        target = output if step is steps[-1] else writer.name(f"{spec.name}/{step.operator}")
+        label = spec.name if step is named else None
+        value = writer.add(step.operator, [value, *names], target, label, **step.attributes)
 
 
 #: By operation: writes the layer's nodes, the last of which makes the value of the given name.

@@ -169,7 +169,7 @@ def _softmax(layer: IntegerLayer, codes: Codes) -> Codes:
 def _moved(layer: Layer, codes: Codes) -> Codes:
     """Codes in the order of the output; the caller gives them its shape."""
     if layer.op is Op.SLICE:
-        return codes[sliced(layer, codes.ndim)]
+        return codes[sliced(layer, codes.shape)]
     return codes if layer.perm is None else codes.transpose(layer.perm)
 
 

@@ -38,20 +38,24 @@ def _positions(first: int, count: int, stride: int) -> slice:
     return slice(first, first + (count - 1) * stride + 1, stride)
 
 
-def sliced(layer: Layer, rank: int) -> tuple[slice, ...]:
-    """Index of what a SLICE layer keeps of its input.
+def sliced(layer: Layer, shape: tuple[int, ...]) -> tuple[slice | NDArray[np.int64], ...]:
+    """Index of what a SLICE layer keeps of its input, by axis.
 
     Args:
         layer: the layer.
-        rank: dimensions of the input, 2 or 4; of two, the first is the batch.
+        shape: of the input, (n, channels) or (n, channels, height, width).
     """
     bounds, (channel, row, column) = layer.bounds, layer.starts
+    channels: slice | NDArray[np.int64] = _positions(channel, bounds.G, 1)
+    if layer.interleave > 1:
+        order = np.arange(shape[1]).reshape(layer.interleave, -1).T.reshape(-1)
+        channels = order[channels]
     axes = (
-        _positions(channel, bounds.G, 1),
+        channels,
         _positions(row, bounds.P, layer.strides[0]),
         _positions(column, bounds.Q, layer.strides[1]),
     )
-    return (slice(None), *axes)[:rank]
+    return (slice(None), *axes)[: len(shape)]
 
 
 def window_counts(layer: Layer, height: int, width: int) -> NDArray[np.int64]:

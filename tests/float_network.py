@@ -73,6 +73,9 @@ def _moved(layer: Layer, values: Reals) -> Reals:
     if layer.op is Op.RESHAPE:
         return values.transpose(layer.perm) if layer.perm else values
     channel, row, column = layer.starts
+    if layer.interleave > 1:
+        parts = np.split(values, layer.interleave, axis=1)
+        values = np.stack(parts, axis=2).reshape(values.shape)
     kept = values[:, channel : channel + layer.bounds.G]
     if kept.ndim == 2:
         return kept

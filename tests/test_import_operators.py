@@ -520,7 +520,8 @@ def test_channel_shuffle_equals_onnx(tmp_path: Path, groups: int) -> None:
     t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4])
     t = conv(g, g.node("Reshape", t, ints(g, 1, 6, 4, 5)), 4, 6, (3, 2))
     network = check(tmp_path, g, t)
-    assert [layer.op for layer in network.layers] == [Op.LOOKUP, Op.RESHAPE, Op.RESHAPE, Op.CONV]
+    assert [layer.op for layer in network.layers] == [Op.LOOKUP, Op.SLICE, Op.CONV]
+    assert network.layers[1].interleave == groups
 
 
 def test_channel_shuffle_with_computed_shapes_equals_onnx(tmp_path: Path) -> None:

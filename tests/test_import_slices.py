@@ -71,6 +71,30 @@ def test_split_becomes_slices(tmp_path: Path, opset: int, sizes: tuple[int, ...]
     assert slices[0].name == "parts_0"
 
 
+def test_halves_of_a_shuffle_read_the_unshuffled_channels(tmp_path: Path) -> None:
+    """The end of a ShuffleNet unit and the start of the next."""
+    g = OnnxGraph(("b", 6, 4, 5))
+    t = conv(g, "x", 8, 6, (1, 1))
+    t = g.node("Reshape", t, g.const(np.array([1, 2, 4, 4, 5])))
+    t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4])
+    t = g.node("Reshape", t, g.const(np.array([1, 8, 4, 5])))
+    halves = [sliced(g, t, [first], [first + 4], [1]) for first in (0, 4)]
+    network = check(tmp_path, g, g.node("Add", halves[0], g.node("Relu", halves[1])))
+    slices = [layer for layer in network.layers if layer.op is Op.SLICE]
+    assert [(layer.interleave, layer.starts[0]) for layer in slices] == [(2, 0), (2, 4)]
+    assert {layer.inputs for layer in slices} == {(network.layers[0].output,)}
+
+
+def test_shuffle_with_another_reader_stays(tmp_path: Path) -> None:
+    g = OnnxGraph(("b", 6, 4, 5))
+    t = g.node("Reshape", g.node("Relu", "x"), g.const(np.array([1, 3, 2, 4, 5])))
+    t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4])
+    t = g.node("Reshape", t, g.const(np.array([1, 6, 4, 5])))
+    half = sliced(g, t, [2], [5], [1])
+    network = check(tmp_path, g, g.node("Concat", half, t, axis=1))
+    assert [layer.interleave for layer in network.layers if layer.op is Op.SLICE] == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

@@ -65,6 +65,9 @@ def functions() -> tuple[OnnxGraph, str]:
     g = OnnxGraph(("batch", 3, 6, 5), opset=20)
     t = g.node("Conv", "x", g.random(6, 3, 2, 2), g.random(6))
     limits = [[0, 1], [3, 5], [1, 2], [1, 2]]
+    t = g.node("Reshape", t, g.const(np.array([1, 3, 2, 5, 4])))  # a channel shuffle
+    t = g.node("Transpose", t, perm=[0, 2, 1, 3, 4])
+    t = g.node("Reshape", t, g.const(np.array([1, 6, 5, 4])))
     first = g.node("Slice", t, *(g.const(np.array(values)) for values in limits))
     limits = [[3, 0], [6, 4], [1, 2], [1, 2]]
     second = g.node("Slice", t, *(g.const(np.array(values)) for values in limits))

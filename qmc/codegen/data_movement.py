@@ -25,13 +25,17 @@ def print_reshape(writer: Writer, integer: IntegerLayer, source: Tensor, result:
 
 
 def print_slice(writer: Writer, integer: IntegerLayer, source: Tensor, result: Tensor) -> None:
-    """Print the body of the kernel: whole bytes of a pixel at once where the channels fill them."""
+    """Print the body of the kernel: whole bytes of a pixel at once where the channels fill them.
+
+    Channels in turn from several groups are moved one by one; of bytes, compilers make vectors.
+    """
     bits = integer.output.bits
     rows = [row_bytes(tensor.channels, bits) for tensor in (source, result)]
     bounds, (channel, row, column) = integer.layer.bounds, integer.layer.starts
     width = source.shape[3] if len(source.shape) == 4 else 1
-    is_bytes = channel * bits % 8 == 0 and result.channels * bits % 8 == 0
-    if not is_bytes:
+    groups = integer.layer.interleave
+    is_bytes = channel * bits % 8 == 0 and result.channels * bits % 8 == 0 and groups == 1
+    if not is_bytes and bits < 8:
         writer.line(f"memset(output, 0, {result.pixels * rows[1]});")
     with writer.loop("p", bounds.P), writer.loop("q", bounds.Q):
         y, x = (
@@ -42,9 +46,17 @@ def print_slice(writer: Writer, integer: IntegerLayer, source: Tensor, result: T
         writer.line(f"uint8_t *to = output + (p*{bounds.Q} + q)*{rows[1]};")
         if is_bytes:
             writer.line(f"memcpy(to, from + {channel * bits // 8}, {rows[1]});")
+        elif bits == 8 and channel % groups == 0 and result.channels % groups == 0:
+            with writer.loop("c", result.channels // groups):
+                for group in range(groups):
+                    first = group * (source.channels // groups) + channel // groups
+                    writer.line(f"to[c*{groups} + {group}] = from[c + {first}];")
         else:
+            size = source.channels // groups
+            turn = f"({channel} + c)"
+            at = f"{turn} % {groups} * {size} + {turn} / {groups}" if groups > 1 else turn
             with writer.loop("c", result.channels):
-                writer.line(f"qmc_put(to, c, qmc_get(from, {channel} + c, {bits}), {bits});")
+                writer.line(f"qmc_put(to, c, qmc_get(from, {at}, {bits}), {bits});")
 
 
 def _print_loops(

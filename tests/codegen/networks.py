@@ -205,13 +205,27 @@ class Builder:
         return layer.output
 
     def slice(
-        self, source: str, starts: tuple[int, int, int], size: tuple[int, int, int], step: int = 1
+        self,
+        source: str,
+        starts: tuple[int, int, int],
+        size: tuple[int, int, int],
+        step: int = 1,
+        groups: int = 1,
     ) -> str:
-        """``size`` channels, rows and columns; ``step`` between rows and columns."""
+        """``size`` channels (of ``groups`` in turn), rows and columns, these ``step`` apart."""
         rank = len(self.tensors[source].shape)
         name = f"layer{len(self.layers)}"
         bounds = LoopBounds(G=size[0], P=size[1], Q=size[2])
-        layer = Layer(name, Op.SLICE, (source,), f"{name}:out", bounds, (step, step), starts=starts)
+        layer = Layer(
+            name,
+            Op.SLICE,
+            (source,),
+            f"{name}:out",
+            bounds,
+            (step, step),
+            starts=starts,
+            interleave=groups,
+        )
         quant = self.quantization[source]
         self.tensors[layer.output] = Tensor(layer.output, (1, *size)[:rank])
         self.quantization[layer.output] = quant

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,21 @@ def random_conv(net: Builder, source: str, rng: np.random.Generator) -> str:
         pads,
         rng.choice(list(Rounding)),
     )
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_slices_equal_reference(tmp_path: Path, bits: int) -> None:
+    """Channels that fill bytes or not, in order or in turn from several groups."""
+    net = Builder((1, 12, 5, 6), bits, seed=bits)
+    first = net.slice("input", (0, 0, 0), (12, 5, 6), groups=3)
+    parts = (
+        net.slice(first, (4, 0, 0), (8, 5, 6), groups=4),
+        net.slice(first, (5, 0, 0), (3, 5, 6), groups=2),
+        net.slice(first, (2, 0, 0), (6, 5, 6)),
+    )
+    at = net.slice(net.concat(parts, bits), (1, 1, 2), (13, 2, 2), 2)
+    net.slice(net.reshape(at, (1, 52)), (7, 0, 0), (30, 1, 1), groups=4)
+    check(net.network(), net.codes(2), tmp_path)
 
 
 @settings(max_examples=5)

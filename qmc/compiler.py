@@ -340,7 +340,7 @@ def _measure(
     if images is None:
         return None
     with tempfile.TemporaryDirectory(prefix="qmc-build-") as work:
-        program = compile_folder(folder, Path(work) / "run", ("-O3",))
+        program = compile_folder(folder, Path(work) / "run", ("-O3",), together=8)
         accuracy = measure(program, network, options.model, images, options.jobs, tick)
     if options.max_drop is not None and accuracy.drop > options.max_drop:
         raise QmcError(

@@ -14,6 +14,7 @@ from qmc.console import printable, proof, short, times
 from qmc.integer import IntegerLayer
 from qmc.mapping_text import size_text
 from qmc.network import Network
+from qmc.ranges import Calibration
 
 if TYPE_CHECKING:
     from qmc.compiler import Plan
@@ -79,7 +80,7 @@ def _scheme(plan: Plan, options: Options) -> Iterable[str]:
     if options.calibration is not None:
         yield f"activation ranges by {options.calibration.value}, as --calibration asks"
     elif options.calib is not None:
-        yield "activation ranges by percentile; by least squared error at 5 bits and below"
+        yield f"activation ranges by {Calibration.MSE.value}: the least squared error of the codes"
     corrected = [name for name, weights in scheme.weights.items() if weights.bias is not None]
     if corrected:
         yield f"biases of {len(corrected)} layers corrected for the mean error of their weights"

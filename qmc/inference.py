@@ -42,7 +42,7 @@ def run_images(build: Path, inputs: Sequence[Path]) -> Json:
     io = load_io(build)
     arrays = [_load(path, io) for path in inputs]
     with tempfile.TemporaryDirectory(prefix="qmc-run-") as work:
-        program = compile_folder(build, Path(work) / "run", ("-O2",))
+        program = compile_folder(build, Path(work) / "run", ("-O2",), together=8)
         outputs = [_run(program, io, array) for array in arrays]
     return {
         "predictions": [

@@ -132,7 +132,7 @@ def traced_program(folder: Path, work: Path, compiler: str | None = None) -> Pat
     _copy_sources(folder, work)
     chain = None if compiler else load_toolchain(folder)
     flags = (chain.optimize, _TRACE) if chain else _FLAGS
-    return compile_folder(work, work / "run", flags, compiler)
+    return compile_folder(work, work / "run", flags, compiler, together=8)
 
 
 def layer_traces(

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qmc import cli
+from qmc import __version__, cli
 from qmc.layer import Precision
 from qmc.width_csv import read_width_table
 from tests.onnx_graph import OnnxGraph
@@ -580,3 +580,9 @@ def test_evaluate_against_a_report_compares_the_counts(qmc: Run, tmp_path: Path)
     code, out, _ = qmc("evaluate", *layer, *mapping)
     assert code == 0
     assert "Against the other report" in out
+
+
+def test_python_m_is_the_command() -> None:
+    command = [sys.executable, "-m", "qmc", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"qmc {__version__}\n"

@@ -1,0 +1,5 @@
+"""``python -m qmc`` is ``qmc``."""
+
+from qmc.cli import main
+
+main()

@@ -31,6 +31,12 @@ SUPPORTED_OPS = frozenset(
     "Where".split()
 )
 
+#: What to do about operators that many networks end in or hold.
+_INSTEAD = {
+    "ArgMax": "end the model before it, its class is that of the largest output; ",
+    "LogSoftmax": "end the model before it or in Softmax, the order of classes stays; ",
+}
+
 #: Bits of an element as stored, for the types a supported model may hold.
 _STORED_BITS: dict[int, int] = {
     TensorProto.FLOAT: 32,
@@ -107,7 +113,8 @@ def _check_nodes(path: Path, graph: GraphProto) -> None:
             rule = f"domain '{node.domain}'; allowed: standard ONNX operators"
             raise UnsupportedOpError(path, name, node.op_type, rule)
         if node.op_type not in SUPPORTED_OPS:
-            rule = f"is not supported; allowed: {', '.join(sorted(SUPPORTED_OPS))}"
+            instead = _INSTEAD.get(node.op_type, "")
+            rule = f"is not supported; {instead}allowed: {', '.join(sorted(SUPPORTED_OPS))}"
             raise UnsupportedOpError(path, name, node.op_type, rule)
 
 

@@ -4,7 +4,8 @@
     python benchmarks/latency.py MODEL.onnx... --peers PYTHON [--most 0.9]
     python benchmarks/latency.py MODEL.onnx... --target c99 --flags "-O3 -march=native"
 
-Activation ranges come from random inputs: they do not change the time, and no data set is needed.
+Activation ranges come from random inputs, and weights are rounded to the nearest: neither changes
+the time, and no data set is needed.
 With ``--peers``, an interpreter that has onnxruntime, onnx, sympy and openvino, each round gives
 every runtime and the emitted program a short turn, so that a busy machine disturbs all alike. The
 ratio is ours / best peer, the least of each over all rounds; beside it stands the median of the
@@ -36,6 +37,7 @@ from qmc.layer import Precision
 from qmc.mapping import Mapping
 from qmc.quantize import quantize
 from qmc.schedule import schedule_network
+from qmc.scheme import WeightRounding
 from qmc.targets import Target, load_target
 from qmc.widths import parse_widths
 
@@ -57,7 +59,8 @@ def integer_network(model: Path, scheme: str) -> IntegerNetwork:
     _, network = load_network(model)
     shape = network.tensors[network.input].shape
     inputs = np.random.default_rng(0).uniform(-1, 1, (4, *shape[1:])).astype(np.float32)
-    return quantize(network, calibrate(network, [inputs], parse_widths(scheme, network)))
+    widths, rounding = parse_widths(scheme, network), WeightRounding.NEAREST
+    return quantize(network, calibrate(network, [inputs], widths, weight_rounding=rounding))
 
 
 def best_mappings(network: IntegerNetwork, target: Target) -> dict[str, Mapping]:

@@ -31,6 +31,8 @@ class KernelFamily:
         depthwise_pixels: pixels of a depthwise block.
         widens: whether 8-bit weights are widened to 16 bits before they are used often, where the
             instructions for bytes saturate.
+        reads_codes: whether a single pixel is multiplied with weights of 4, 2 or 1 bits as they lie
+            in memory, unpacked in registers.
         panels: how weights and sums of a block lie. "quads": four inputs of a channel beside those
             of the next one, sums in the order in which instructions narrow them. "rows": all inputs
             of a channel one after another, as loops that sum over inputs read them.
@@ -65,6 +67,7 @@ class KernelFamily:
     widens: bool
     panel_bytes: int
     strip_bytes: int
+    reads_codes: bool = False
     panels: str = "quads"
     run_bytes: int = 4
     tile_bytes: int = 0

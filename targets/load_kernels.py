@@ -38,6 +38,7 @@ def load_family(folder: Path, spec: KernelsSpec) -> KernelFamily:
         depthwise_bytes=spec.depthwise_bytes,
         depthwise_pixels=spec.depthwise_pixels,
         widens=spec.widens,
+        reads_codes=spec.reads_codes,
         registers=spec.registers,
         state_components=spec.state_components,
         check=spec.check,

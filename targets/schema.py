@@ -263,6 +263,7 @@ class KernelsSpec(_Model):
     depthwise_bytes: Annotated[tuple[_Vector, ...], Field(min_length=1, max_length=3)]
     depthwise_pixels: Annotated[int, Field(ge=1, le=4)]
     widens: bool = False
+    reads_codes: bool = False
     registers: Annotated[int, Field(ge=0, le=256)] = 0
     state_components: tuple[Annotated[int, Field(ge=0, le=62)], ...] = ()
     check: _CheckText = ""

@@ -124,6 +124,38 @@ QMC_OPERATIONS(__m256i, __m256, 32, _mm256, 256)
 QMC_OPERATIONS(__m128i, __m128, 16, _mm, 128)
 #undef QMC_OPERATIONS
 
+/* Part of the codes of a plane of 4, 2 or 1 bits as numbers. */
+QMC_INLINE __m256i qmc_numbers(__m256i codes, const int bits, const int part)
+{
+    const __m128i four = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+    const __m128i two = _mm_set1_epi32((int)0xFFFE0100), one = _mm_set1_epi16((short)0xFF00);
+    const __m256i values = _mm256_broadcastsi128_si256(bits == 4 ? four : bits == 2 ? two : one);
+    const __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
+    codes = _mm256_and_si256(_mm256_srli_epi16(codes, bits * part), mask);
+    return _mm256_shuffle_epi8(values, codes);
+}
+
+QMC_INLINE __m256i qmc_nibbles_32(__m256i codes, const int part)
+{
+    return qmc_numbers(codes, 4, part);
+}
+
+/* The same as weights, for sums of two products that fit 16 bits (QMC_SHORT). */
+QMC_INLINE qmc_weights_32 qmc_weights_of_32(__m256i codes, const int bits, const int part,
+                                            const int form)
+{
+    qmc_weights_32 weights;
+    (void)form;
+    weights.even = weights.odd = qmc_numbers(codes, bits, part);
+    return weights;
+}
+
+QMC_INLINE __m256i qmc_sum_of_32(__m256i start, __m256i a, __m256i b, const int bits)
+{
+    (void)bits;
+    return _mm256_add_epi32(start, _mm256_add_epi32(a, b));
+}
+
 /* Bytes to 16-bit numbers: even and odd bytes of vectors of width bytes, as QMC_WIDE wants them. */
 QMC_INLINE void qmc_widen(int8_t *restrict out, const int8_t *restrict in, const int count,
                           const int width)
@@ -140,24 +172,6 @@ QMC_INLINE void qmc_widen(int8_t *restrict out, const int8_t *restrict in, const
             qmc_save_16(out + 2 * i + 16, w.odd);
         }
     }
-}
-
-/* Signed nibbles: those in the low halves of count / 2 bytes, then those in the high halves. */
-QMC_INLINE void qmc_unpack_nibbles(int8_t *restrict out, const uint8_t *restrict in,
-                                   const int count)
-{
-    const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
-    const __m256i table = _mm256_broadcastsi128_si256(values), mask = _mm256_set1_epi8(15);
-    const int half = count / 2;
-    int done = 0;
-    QMC_ROLLED
-    for (; done + 32 <= half; done += 32) {
-        const __m256i x = qmc_load_32(in + done), y = _mm256_srli_epi16(x, 4);
-        qmc_save_32(out + done, _mm256_shuffle_epi8(table, _mm256_and_si256(x, mask)));
-        qmc_save_32(out + half + done, _mm256_shuffle_epi8(table, _mm256_and_si256(y, mask)));
-    }
-    qmc_unpack_part(out + done, in + done, half - done, 0, 15, 0, 8);
-    qmc_unpack_part(out + half + done, in + done, half - done, 4, 15, 0, 8);
 }
 
 /* The first count bytes. */
@@ -251,6 +265,7 @@ QMC_INLINE __m256i qmc_add_32(__m256i a, __m256i b, struct qmc_sum sum)
 #define VECTOR_BYTES 32 /* the widest */
 #define NAME(x) x##_32
 #include "block_matrix.h"
+#include "block_codes.h"
 #include "block_add.h"
 #include "block_depthwise.h"
 #undef VECTOR_BYTES

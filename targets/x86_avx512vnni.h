@@ -104,22 +104,26 @@ QMC_OPERATIONS(__m256i, __m256, 32, _mm256, 256, 8, __mmask16)
 QMC_OPERATIONS(__m128i, __m128, 16, _mm, 128, 4, __mmask8)
 #undef QMC_OPERATIONS
 
-/* Signed nibbles: those in the low halves of count / 2 bytes, then those in the high halves. */
-QMC_INLINE void qmc_unpack_nibbles(int8_t *restrict out, const uint8_t *restrict in,
-                                   const int count)
+/* Part of the codes of a plane of 4 bits as numbers. */
+QMC_INLINE __m512i qmc_nibbles_64(__m512i codes, const int part)
 {
     const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
-    const __m512i table = _mm512_broadcast_i32x4(values), mask = _mm512_set1_epi8(15);
-    const int half = count / 2;
-    int done = 0;
-    QMC_ROLLED
-    for (; done + 64 <= half; done += 64) {
-        const __m512i x = qmc_load_64(in + done), y = _mm512_srli_epi16(x, 4);
-        qmc_save_64(out + done, _mm512_shuffle_epi8(table, _mm512_and_si512(x, mask)));
-        qmc_save_64(out + half + done, _mm512_shuffle_epi8(table, _mm512_and_si512(y, mask)));
-    }
-    qmc_unpack_part(out + done, in + done, half - done, 0, 15, 0, 8);
-    qmc_unpack_part(out + half + done, in + done, half - done, 4, 15, 0, 8);
+    codes = _mm512_and_si512(_mm512_srli_epi16(codes, 4 * part), _mm512_set1_epi8(15));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), codes);
+}
+
+/* Part of the codes of a plane as weights times 2^(8 - bits): their sign is the byte's. */
+QMC_INLINE __m512i qmc_weights_of_64(__m512i codes, const int bits, const int part, const int form)
+{
+    const __m512i mask = _mm512_set1_epi8((char)(256 - (1 << (8 - bits))));
+    (void)form;
+    return _mm512_and_si512(_mm512_slli_epi16(codes, 8 - bits * (part + 1)), mask);
+}
+
+/* Sums of products of such weights, by their scale, and the start. */
+QMC_INLINE __m512i qmc_sum_of_64(__m512i start, __m512i a, __m512i b, const int bits)
+{
+    return _mm512_add_epi32(start, _mm512_srai_epi32(_mm512_add_epi32(a, b), 8 - bits));
 }
 
 /* The first count bytes. */
@@ -218,6 +222,7 @@ QMC_INLINE __m512i qmc_add_64(__m512i a, __m512i b, struct qmc_sum sum)
 #define VECTOR_BYTES 64 /* the widest */
 #define NAME(x) x##_64
 #include "block_matrix.h"
+#include "block_codes.h"
 #include "block_add.h"
 #include "block_depthwise.h"
 #undef VECTOR_BYTES

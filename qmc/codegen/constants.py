@@ -38,10 +38,10 @@ class Constant:
 
     def definition(self) -> str:
         """C text."""
-        numbers = [str(value) for value in self.values.tolist()]
+        values = self.values.reshape(-1)
         rows = (
-            "    " + ", ".join(numbers[i : i + _PER_LINE])
-            for i in range(0, len(numbers), _PER_LINE)
+            "    " + ", ".join(map(str, values[i : i + _PER_LINE].tolist()))
+            for i in range(0, len(values), _PER_LINE)
         )
         aligned = f" __attribute__((aligned({self.alignment})))" if self.alignment else ""
         return f"{self.declaration}{aligned} = {{\n" + ",\n".join(rows) + "\n};\n"

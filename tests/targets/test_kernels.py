@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from qmc import compiler
+from qmc.codegen.build import find_compiler, run_command
 from qmc.errors import BuildError, TargetError
-from qmc.targets import load_target, processor
+from qmc.targets import list_targets, load_target, processor
 
 UNITS = ("x86-avx512vnni", "x86-avx2")
 
@@ -28,6 +29,29 @@ def test_unit_brings_every_header_it_includes(name: str) -> None:
     assert family.header in texts
     for wanted in ("block_matrix.h", "block_depthwise.h", "block_add.h"):
         assert wanted in texts
+
+
+ROWS = [
+    name
+    for name in list_targets()
+    for family in [load_target(name).kernels]
+    if family is not None and family.panels == "rows"
+]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_lanes_of_rows_are_those_of_the_header(name: str, tmp_path: Path) -> None:
+    """The preprocessor tells what the header's blocks take a vector for."""
+    family = load_target(name).kernels
+    assert family is not None
+    for header in family.headers:
+        (tmp_path / header.name).write_text(header.text, encoding="ascii")
+    codegen = Path(compiler.__file__).parent / "codegen"
+    (tmp_path / "lanes.c").write_text(f'#include "{family.header}"\n=QMC_LANES=\n')
+    (tmp_path / "arm_acle.h").touch()  # of another machine's compiler
+    command = [find_compiler(), "-E", "-P", f"-I{tmp_path}", f"-I{codegen}", "lanes.c"]
+    text = run_command(command, tmp_path)
+    assert f"={family.lanes}=" in text.replace(" ", "")
 
 
 @pytest.mark.parametrize("name", UNITS)

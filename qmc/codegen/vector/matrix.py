@@ -49,6 +49,8 @@ from qmc.targets import KernelFamily
 _WIDE_PIXELS = 16
 #: Several runs shorter than so many groups of bytes are copied together where weights lie in rows.
 _SHORT_RUN = 4
+#: Sums of products with weights times 2^(8 - bits) stay below 2^31 for so many inputs.
+_MOST_CODES = 1 << 16
 #: Widened panels above this many bytes leave the first-level cache: blocks get fewer channels.
 _WIDE_PANEL = 24 << 10
 
@@ -68,6 +70,7 @@ class MatrixPlan:
         is_wide: whether weights are widened.
         runs: geometry of a block's pixels; not that of the input where their runs are gathered.
         is_column: whether weights lie input by input.
+        reads_codes: whether the kernel of one pixel takes weights below 8 bits as they lie.
     """
 
     geometry: Geometry
@@ -79,6 +82,7 @@ class MatrixPlan:
     is_wide: bool
     runs: Geometry
     is_column: bool = False
+    reads_codes: bool = False
 
     @property
     def gathers(self) -> bool:
@@ -117,7 +121,8 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     codes = tuple(run * block.vectors for block in blocks)
     group = sum(size * block.repeat for size, block in zip(codes, blocks, strict=True))
     is_small = group * bounds.G * (2 if is_wide else 1) <= family.panel_bytes
-    is_ready = integer.weight_bits == 8 and not is_wide
+    reads_codes = not is_wide and pixels == 1 and _reads_codes(layer, runs)
+    is_ready = reads_codes or (integer.weight_bits == 8 and not is_wide)
     pixels_outside = is_small if knobs.outside is Outside.DEFAULT else _pixels_outside(layer)
     pixels_outside = pixels_outside and pixels > 1
     return MatrixPlan(
@@ -130,7 +135,18 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
         is_wide=is_wide,
         runs=runs,
         is_column=is_column,
+        reads_codes=reads_codes,
     )
+
+
+def _reads_codes(layer: VectorLayer, runs: Geometry) -> bool:
+    """Whether one pixel's run and its weights fit ``qmc_matrix_of_codes``."""
+    bits = layer.integer.weight_bits
+    if not layer.family.reads_codes or bits not in (1, 2, 4):
+        return False
+    is_asked = layer.knobs.unpack is Unpack.DEFAULT
+    is_one_run = runs.rows * runs.taps == 1 and runs.length <= _MOST_CODES
+    return is_asked and is_one_run and runs.quads % (8 // bits) == 0
 
 
 def _runs(geometry: Geometry, family: KernelFamily) -> Geometry:
@@ -162,7 +178,7 @@ def print_matrix(layer: VectorLayer) -> tuple[Constant, ...]:
         if layer.integer.layer.bounds.G > 1:
             stack.enter_context(layer.writer.loop("g", layer.integer.layer.bounds.G))
         _print_blocks(layer, plan, target)
-    if layer.family.tile_bytes:
+    if _has_tiles(layer, plan):
         layer.writer.line("qmc_close_matrix();")
     if plan.requant.form is not Form.RAW:
         close_result(layer)
@@ -195,7 +211,8 @@ def _print_preparation(layer: VectorLayer, plan: MatrixPlan) -> None:
         most = max(block_pixels(layer, plan, block) for block in plan.blocks)
         layer.scratch.add("runs", "uint8_t", most * plan.runs.pixel_step)
     if not plan.unpack:
-        writer.line(f"const int8_t *const w = {layer.prefix}_weights;")
+        kind = "uint8_t" if plan.reads_codes else "int8_t"
+        writer.line(f"const {kind} *const w = {layer.prefix}_weights;")
         return
     codes = _group_codes(plan) * groups if plan.unpack == "all" else max(plan.panel_codes)
     layer.scratch.add("w", "int8_t", codes * plan.scratch_bytes)
@@ -261,9 +278,13 @@ def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
             _print_block(layer, plan, entry, size, target)
 
 
+def _has_tiles(layer: VectorLayer, plan: MatrixPlan) -> bool:
+    return layer.family.tile_bytes > 0 and not plan.reads_codes
+
+
 def _print_shape(layer: VectorLayer, plan: MatrixPlan, size: int) -> None:
     """Shape the tiles for the blocks that follow."""
-    if layer.family.tile_bytes:
+    if _has_tiles(layer, plan):
         layer.writer.line(f"qmc_open_matrix({size}, {plan.runs.quads});")
 
 
@@ -340,12 +361,18 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
     if plan.unpack != "each":
         factor = f"*{plan.scratch_bytes}" if plan.is_wide else ""
         weights = f"w + ({_panel(plan, entry, bounds.G)}){factor}"
+    shape = (
+        f"{size}, {vectors}, {runs.rows}, {runs.row_step}, {runs.taps}, {runs.tap_step}, "
+        f"{runs.quads},\n    {place}, {runs.pixel_step}, {weights}"
+    )
+    function, out_step = "qmc_matrix", f" {step},"
+    if plan.reads_codes:
+        bits = integer.weight_bits
+        function, out_step = "qmc_matrix_of_codes", ""
+        shape = f"{bits}, {vectors}, {runs.quads},\n    {place}, {weights}/8*{bits}"
     layer.writer.lines(
-        f"qmc_matrix({size}, {vectors}, {runs.rows}, {runs.row_step}, {runs.taps}, "
-        f"{runs.tap_step}, {runs.quads},\n"
-        f"    {place}, {runs.pixel_step}, {weights},\n"
-        f"    {constants_at(layer, plan.requant, first)},\n"
-        f"    {pixel} + {channel}, {step}, {'sums' if is_raw else '0'}, {block.count}, "
+        f"{function}({shape},\n    {constants_at(layer, plan.requant, first)},\n"
+        f"    {pixel} + {channel},{out_step} {'sums' if is_raw else '0'}, {block.count}, "
         f"{plan.requant.flags(plan.is_wide)}{_ahead(layer, plan)}{column}, {layer.clip});"
     )
     if is_raw:

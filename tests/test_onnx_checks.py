@@ -247,7 +247,7 @@ def _conv_attribute(**attributes: object) -> Change:
     ("change", "match"),
     [
         (_node("Sign"), "node 'odd': operator Sign: is not supported; allowed: Abs, Add"),
-        (_node("LogSoftmax"), "is not supported; end the model before it or in Softmax, the order of"),
+        (_node("LogSoftmax"), "end the model before it or in Softmax, the order of classes stays"),
         (_node("NoSuchOperator"), "operator NoSuchOperator: is not supported"),
         (_node("Relu", "com.example"), "operator Relu: domain 'com.example'"),
         (_node("Softmax", axis=3), "node 'odd': operator Softmax: axis 3"),

@@ -10,16 +10,27 @@ ReLU6 is no obstacle: the codes saturate where its limit would, or before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from qmc.arithmetic import QuantParams
 from qmc.layer import Layer
 from qmc.network import Network
+from qmc.quantize import weight_codes
+from qmc.ranges import quant_params
 from qmc.rounding_kernel import least_error_clips
+from qmc.scheme import Scheme, WeightScheme
 
 Reals = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
+#: Upper ends of channels' ranges by tensor name, then bits.
+ChannelLimits = Mapping[str, Mapping[int, Reals]]
 
+#: At this width and below activations have too few codes for channels of different ranges.
+COARSE_BITS = 5
 #: Values of a channel that are looked at.
 _VALUES = 4096
 #: Ends of a channel's range tried, as shares of its largest value.
@@ -63,3 +74,46 @@ def factors_of(limits: Reals) -> Reals:
     if top <= 0.0:
         return np.ones_like(limits)
     return np.asarray(top / np.maximum(limits, top / _LARGEST))
+
+
+def with_factors(network: Network, scheme: Scheme, limits: ChannelLimits) -> Scheme:
+    """A finished scheme with the channels of its coarse tensors brought to one range.
+
+    Args:
+        network: float layers.
+        scheme: complete.
+        limits: of tensors that depthwise layers read.
+    """
+    tensors, weights = dict(scheme.tensors), dict(scheme.weights)
+    for layer in network.layers:
+        ends = limits.get(layer.output, {}).get(tensors[layer.output].bits)
+        if ends is None:
+            continue
+        tensors[layer.output] = equalized_params(tensors[layer.output].bits, ends)
+        factors = factors_of(ends)
+        reader = next(one for one in network.layers if layer.output in one.inputs)
+        weights[layer.name] = _scaled(network, weights, layer, factors, biases=True)
+        rows = np.repeat(1.0 / factors, reader.bounds.K)
+        weights[reader.name] = _scaled(network, weights, reader, rows, biases=False)
+    return replace(scheme, tensors=tensors, weights=weights)
+
+
+def equalized_params(bits: int, limits: Reals) -> QuantParams:
+    """Quantization of a tensor whose channels were brought to the range of the largest."""
+    return quant_params(bits, (0.0, float(limits.max())))
+
+
+def _scaled(
+    network: Network,
+    weights: Mapping[str, WeightScheme],
+    layer: Layer,
+    factors: Reals,
+    biases: bool,
+) -> WeightScheme:
+    """The same integers with the scales of their rows, and biases if asked, times factors."""
+    chosen, parameters = weights[layer.name], network.parameters[layer.name]
+    codes = weight_codes(parameters, chosen).astype(np.int8).tobytes()
+    bias = np.array(parameters.bias if chosen.bias is None else chosen.bias)
+    moved = bias * factors if biases else bias
+    scales = tuple((np.array(chosen.scales) * factors).tolist())
+    return replace(chosen, scales=scales, bias=tuple(moved.tolist()), codes=codes)

@@ -34,7 +34,7 @@ from qmc.evaluation_store import EvaluationStore
 from qmc.evolution import Evolution, evolve
 from qmc.finals import Final, Finals
 from qmc.find_sensitivities import find_sensitivities, probe_images
-from qmc.fitted_weights import Fits, FitTask, fit_weights
+from qmc.fitted_weights import NO_FITS, Fits, FitTask, fit_weights
 from qmc.frontend import load_network
 from qmc.layer_text import parse_latency
 from qmc.measure_sensitivity import content_digest
@@ -166,7 +166,7 @@ def _fits(
 ) -> Fits:
     """Weights fitted on the images that sensitivities are measured on; none without images."""
     if calib is None or seen is None:
-        return {}
+        return NO_FITS
     images = calib.inputs(probe_images(len(calib)))
     tensors = tensor_params(
         network, activation_bits(network, Widths()), seen.histograms, options.calibration

@@ -7,10 +7,12 @@ is compared with, is judged here. Schemes and scores are kept as they are finish
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from qmc import cache
@@ -27,8 +29,12 @@ from qmc.scheme_io import scheme_from_data, scheme_to_text
 from qmc.trial import Images, Laboratory
 from qmc.yaml_input import parse_yaml
 
-#: Raise with every change of what full calibration makes: older entries are void.
-_VERSION = 2
+#: Modules that decide what full calibration makes: entries are void when one of them changes.
+_RULES = (
+    *("calibrate", "reconstruct", "fitting_memory", "layer_statistics", "weight_rounding"),
+    *("rounding_kernel", "patch_kernel", "format_rounding", "formats", "weight_scales"),
+    *("channel_factors", "bias_correction", "tensor_ranges", "ranges", "simulate", "quantize"),
+)
 #: Schemes that are begun before time is looked at again.
 _STEP = 6
 
@@ -133,7 +139,7 @@ class Finals:
 
     def _key(self, assignment: Assignment) -> str:
         widths = dict(assignment.weights), dict(assignment.activations)
-        return cache.cache_key("scheme", _VERSION, self.digest, self.how, *widths)
+        return cache.cache_key("scheme", _rules(), self.digest, self.how, *widths)
 
     def _read(self, entry: object) -> Scheme | None:
         """A scheme as the cache has it; None when it is none."""
@@ -144,3 +150,12 @@ class Finals:
             return scheme_from_data(parse_yaml(entry, place, SchemeError), place, self.network)
         except SchemeError:
             return None
+
+
+@lru_cache(maxsize=1)
+def _rules() -> str:
+    """Hash of the sources of :data:`_RULES`."""
+    state = hashlib.sha256()
+    for name in _RULES:
+        state.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return state.hexdigest()

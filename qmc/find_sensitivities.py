@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from qmc.bit_groups import SEARCH_WIDTHS
 from qmc.cheap_sensitivity import second_order_sensitivities, weight_sensitivities
 from qmc.data import Dataset
 from qmc.errors import QmcError
-from qmc.fitted_weights import Fits
+from qmc.fitted_weights import NO_FITS, Fits
 from qmc.measure_sensitivity import make_probe, measure_sensitivities
 from qmc.network import Network
 from qmc.observe import Observed
@@ -31,7 +32,7 @@ def find_sensitivities(
     calib: Dataset | None,
     labelled: Dataset | None,
     seen: Observed | None,
-    fits: Fits | None = None,
+    fits: Fits = NO_FITS,
     *,
     method: Calibration | None = None,
     jobs: int = 1,
@@ -67,6 +68,8 @@ def find_sensitivities(
     if images is None or seen is None:
         flag = "--eval" if choice is SensitivityChoice.LOSS else "--calib"
         raise QmcError(f"--sensitivity: '{choice}' needs images; give {flag} PATH")
+    if choice is SensitivityChoice.SECOND_ORDER:
+        fits = replace(fits, limits={})  # its rounding errors are those of whole tensors
     rounded = round_tensors(network, seen, SEARCH_WIDTHS, method, fits)
     chosen = probe_images(len(images))
     labels = images.labels

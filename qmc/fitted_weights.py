@@ -3,7 +3,8 @@
 Full calibration fits layer after layer, each to what the layers before it lost
 (:mod:`qmc.reconstruct`); it is one walk for one assignment of widths. Sensitivities and trials need
 weights for all of them: here each layer is fitted at every width to its float output from inputs
-that are quantized to 8 bits, in one walk, with the statistics of a layer gathered once.
+that are quantized to 8 bits, in one walk, with the statistics of a layer gathered once. The walk
+also gives the ranges of channels that full calibration brings to one before depthwise layers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from qmc import cache
 from qmc.arithmetic import QuantParams
 from qmc.bias_correction import mean_products
 from qmc.blas_threads import use_one_blas_thread
+from qmc.channel_factors import COARSE_BITS, ChannelLimits, channel_limits, feeds_depthwise
 from qmc.layer import Layer
 from qmc.layer_model import LayerModel
 from qmc.layer_statistics import Live, independent_samples, layer_statistics, sample_positions
@@ -32,14 +35,30 @@ from qmc.weight_rounding import regressed_weights, ridged, round_rows
 from qmc.weight_scales import least_legal_scales
 
 FloatArray = NDArray[np.float32]
+Reals = NDArray[np.float64]
 
 #: Widths that are fitted; above them the nearest integers are nearly as good.
 FITTED_WIDTHS = (2, 3, 4, 5, 6)
 _VERSION = 3
 _BATCH = 8
 
-#: Weights by layer name, then bits.
-Fits = Mapping[str, Mapping[int, WeightScheme]]
+_COARSE = tuple(range(2, COARSE_BITS + 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fits:
+    """What trials are put together from.
+
+    Attributes:
+        weights: by layer name, then bits.
+        limits: of the channels of tensors that depthwise layers read, at few bits.
+    """
+
+    weights: Mapping[str, Mapping[int, WeightScheme]]
+    limits: ChannelLimits
+
+
+NO_FITS = Fits({}, {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,19 +95,23 @@ def fit_weights(network: Network, task: FitTask, tick: Tick = no_tick) -> Fits:
     last_use = {name: i for i, layer in enumerate(network.layers) for name in layer.inputs}
     total = sum(layer.has_weights for layer in network.layers)
     fits: dict[str, Mapping[int, WeightScheme]] = {}
+    limits: dict[str, dict[int, Reals]] = {}
     with ThreadPoolExecutor(task.jobs) as pool:
         for number, layer in enumerate(network.layers):
             if layer.has_weights:
                 fits[layer.name] = _layer_fits(network, task, layer, live, pool)
                 tick(len(fits), total)
             if len(fits) == total:
-                return fits
+                break
             params = task.tensors[layer.output]
             real = _run(network, layer, live, pool)
+            if feeds_depthwise(network, layer) and network.parameters[layer.name].given is None:
+                ends = pool.map(partial(channel_limits, real), _COARSE)
+                limits[layer.output] = dict(zip(_COARSE, ends, strict=True))
             live[layer.output] = _live(real, params)
             for name in {name for name in live if last_use.get(name, -1) <= number}:
                 del live[name]
-    return fits
+    return Fits(fits, limits)
 
 
 def _live(values: FloatArray, params: QuantParams) -> Live:
@@ -175,6 +198,6 @@ def _read(entry: object) -> dict[int, WeightScheme] | None:
 def with_fits(weights: Mapping[str, WeightScheme], fits: Fits) -> dict[str, WeightScheme]:
     """Weights of a scheme, the fitted ones where there are any at their width."""
     return {
-        name: fits.get(name, {}).get(scheme.bits, scheme) if scheme.codes is None else scheme
+        name: scheme if scheme.codes else fits.weights.get(name, {}).get(scheme.bits, scheme)
         for name, scheme in weights.items()
     }

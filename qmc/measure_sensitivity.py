@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from qmc import cache
 from qmc.arithmetic import QuantParams
 from qmc.bit_groups import Group, activation_groups
+from qmc.channel_factors import factors_of
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
 from qmc.network import Network, Parameters
@@ -151,6 +152,7 @@ class _Walk:
             variants = [(bits, _digest_of(p.weights, p.bias)) for bits, p in parameters]
         else:
             variants = [(t, dict(self.rounded.activations[t])) for t in group.tensors]
+            variants += [row.tobytes() for row in self._factors(group).values()]
         parts: tuple[object, ...] = (self.digest, kind, name, variants)
         if self.probe.measure is not Source.KL:
             parts = (self.probe.measure, *parts)
@@ -183,6 +185,11 @@ class _Walk:
         means = np.concatenate(results, axis=1).mean(axis=1)
         return {bits: float(mean) for bits, mean in zip(widths, means, strict=True)}
 
+    def _factors(self, group: Group) -> dict[int, FloatArray]:
+        """By bits, what each channel is multiplied by first, where channels have own ranges."""
+        limits = self.rounded.limits.get(group.name, {})
+        return {bits: factors_of(ends).astype(np.float32) for bits, ends in limits.items()}
+
     def _group_widths(self, group: Group) -> Sequence[int]:
         return tuple(self.rounded.activations[group.name])
 
@@ -195,12 +202,17 @@ class _Walk:
         return [(change(parameters), {}) for parameters in variants]
 
     def _rounding(self, group: Group) -> list[_Change]:
-        def change(params: QuantParams) -> _Rounder:
-            return lambda live, plain: _rounded(plain, params)
+        factors, params = self._factors(group), self.rounded.activations
 
-        params = self.rounded.activations
+        def change(bits: int) -> _Rounder:
+            one = factors.get(bits, np.ones(1, np.float32))[:, None, None]
+            own = params[group.name][bits]
+            return lambda live, plain: (
+                _rounded(plain * one, own) / one if bits in factors else _rounded(plain, own)
+            )
+
         return [
-            (change(params[group.name][bits]), {name: params[name][bits] for name in group.tensors})
+            (change(bits), {name: params[name][bits] for name in group.tensors})
             for bits in self._group_widths(group)
         ]
 

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from qmc.arithmetic import QuantParams
 from qmc.bias_correction import mean_products
-from qmc.channel_factors import channel_limits, factors_of, feeds_depthwise
+from qmc.channel_factors import (
+    COARSE_BITS,
+    channel_limits,
+    equalized_params,
+    factors_of,
+    feeds_depthwise,
+)
 from qmc.format_rounding import round_groups_to_format
 from qmc.layer import Layer, Op
 from qmc.layer_model import LayerModel
@@ -32,7 +38,6 @@ from qmc.layer_statistics import (
 from qmc.network import Network, Parameters
 from qmc.progress import Tick, no_tick
 from qmc.quantize import weight_codes
-from qmc.ranges import quant_params
 from qmc.scheme import Scheme, WeightScheme
 from qmc.simulate import dequantized, nearest_codes, rounded_parameters
 from qmc.weight_rounding import regressed_weights, ridged, round_rows
@@ -43,8 +48,6 @@ Reals = NDArray[np.float64]
 
 #: Elements of a layer's operands that are worked on at a time.
 _MAX_BATCH = 1 << 23
-#: At this width and below activations have too few codes for channels of different ranges.
-_COARSE_BITS = 5
 
 
 def reconstruct_weights(
@@ -133,10 +136,10 @@ def _equalized(
 ) -> tuple[Scheme, Reals]:
     """The scheme with the output's channels brought to one range, and their factors."""
     bits = scheme.tensors[layer.output].bits
-    if bits > _COARSE_BITS or not feeds_depthwise(network, layer):
+    if bits > COARSE_BITS or not feeds_depthwise(network, layer):
         return scheme, np.ones(real.shape[1])
     limits = channel_limits(real, bits)
-    params = quant_params(bits, (0.0, float(limits.max())))
+    params = equalized_params(bits, limits)
     return replace(scheme, tensors={**scheme.tensors, layer.output: params}), factors_of(limits)
 
 

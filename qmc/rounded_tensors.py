@@ -7,14 +7,15 @@ own values, and each bias keeps its channel's mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmc.arithmetic import QuantParams
 from qmc.bias_correction import correct_biases
-from qmc.fitted_weights import Fits, with_fits
+from qmc.channel_factors import ChannelLimits, equalized_params, with_factors
+from qmc.fitted_weights import NO_FITS, Fits, with_fits
 from qmc.network import Network, Parameters
 from qmc.observe import Observed
 from qmc.quantize import weight_codes
@@ -32,10 +33,12 @@ class RoundedTensors:
     Attributes:
         weights: float parameters as quantization leaves them, by layer name, then bits.
         activations: by tensor name, then bits.
+        limits: of the channels that are brought to one range first.
     """
 
     weights: Mapping[str, Mapping[int, Parameters]]
     activations: Mapping[str, Mapping[int, QuantParams]]
+    limits: ChannelLimits = field(default_factory=dict)
 
 
 def round_tensors(
@@ -43,7 +46,7 @@ def round_tensors(
     seen: Observed,
     widths: Sequence[int],
     method: Calibration | None = None,
-    fits: Fits | None = None,
+    fits: Fits = NO_FITS,
 ) -> RoundedTensors:
     """Quantize every tensor at every width.
 
@@ -71,7 +74,10 @@ def round_tensors(
     activations = {
         name: {bits: params[name] for bits, params in tensors.items()} for name in network.tensors
     }
-    return RoundedTensors(weights, activations)
+    for name, ends in fits.limits.items():
+        chosen = {bits: equalized_params(bits, ends[bits]) for bits in widths if bits in ends}
+        activations[name] |= chosen
+    return RoundedTensors(weights, activations, fits.limits)
 
 
 def round_weights(network: Network, bits: int) -> dict[str, NDArray[np.float32]]:
@@ -98,7 +104,7 @@ def plain_scheme(
     seen: Observed,
     widths: Widths,
     tensors: Mapping[str, QuantParams],
-    fits: Fits | None = None,
+    fits: Fits = NO_FITS,
 ) -> Scheme:
     """Fitted weights, or the nearest with corrected biases: a complete scheme at once.
 
@@ -122,7 +128,8 @@ def plain_scheme(
             else:
                 weights[layer.name] = WeightScheme(bits, tuple(np.maximum(scales, floors).tolist()))
     scheme = correct_biases(network, Scheme(tensors, weights), seen.means)
-    return replace(scheme, weights=with_fits(scheme.weights, fits or {}))
+    fitted = replace(scheme, weights=with_fits(scheme.weights, fits))
+    return with_factors(network, fitted, fits.limits)
 
 
 def _as_floats(parameters: Parameters, scheme: WeightScheme) -> Parameters:

@@ -1,7 +1,8 @@
 """An assignment of widths tried out: its scheme, its integers, and what these get right.
 
-Trials use weights that were fitted layer by layer at every width beforehand, so that hundreds can
-be made; whatever is kept in the end is calibrated in full and measured again.
+Trials use weights that were fitted layer by layer at every width beforehand, and ranges of channels
+that full calibration would give, so that hundreds can be made; whatever is kept in the end is
+calibrated in full and measured again (:mod:`qmc.finals`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from qmc.scheme import Scheme
 from qmc.tensor_ranges import tensor_params
 from qmc.widths import activation_bits
 
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,18 @@ from test_reconstruct import images
 from qmc.arithmetic import QuantParams
 from qmc.calibrate import calibrate
 from qmc.channel_factors import channel_limits, factors_of, feeds_depthwise
+from qmc.fitted_weights import FitTask, fit_weights
 from qmc.float_model import FloatModel
 from qmc.layer import Layer, LoopBounds, Op
+from qmc.measure_sensitivity import make_probe, measure_sensitivities
 from qmc.network import Network, Parameters, Tensor
+from qmc.observe import observe
 from qmc.quantize import quantize
 from qmc.reference import run_network
-from qmc.widths import Widths
+from qmc.rounded_tensors import plain_scheme, round_tensors
+from qmc.scheme import Scheme
+from qmc.tensor_ranges import tensor_params
+from qmc.widths import Widths, activation_bits
 
 #: Ranges of the stem's channels in the uneven network.
 UNEVEN = np.array([1.0, 0.3, 0.1, 0.04], np.float32)
@@ -45,8 +51,11 @@ def network(ranges: np.ndarray, clamp: tuple[float, float] = (0.0, np.inf)) -> N
 
 
 def noise(net: Network) -> float:
-    integer = quantize(net, calibrate(net, [images(0, 64)], Widths(5, 4)))
-    x = images(1, 64)
+    return output_noise(net, calibrate(net, [images(0, 64)], Widths(5, 4)))
+
+
+def output_noise(net: Network, scheme: Scheme) -> float:
+    integer, x = quantize(net, scheme), images(1, 64)
     expected = FloatModel(net).run(x)["y"]
     codes = run_network(integer, integer.quantization["x"].quantize(x))["y"]
     error = integer.quantization["y"].dequantize(codes) - expected
@@ -55,6 +64,34 @@ def noise(net: Network) -> float:
 
 def test_uneven_channels_cost_nothing_before_a_depthwise_layer() -> None:
     assert noise(network(UNEVEN)) < 1.2 * noise(network(np.ones(4, np.float32)))
+
+
+def trial_noise(net: Network) -> float:
+    """Of a scheme put together from fits, at 4-bit activations."""
+    x, bits = images(0, 64), activation_bits(net, Widths(5, 4))
+    seen = observe(net, [x])
+    wide = tensor_params(net, activation_bits(net, Widths()), seen.histograms, None)
+    fits = fit_weights(net, FitTask(wide, x, "digest"))
+    tensors = tensor_params(net, bits, seen.histograms, None)
+    return output_noise(net, plain_scheme(net, seen, Widths(5, 4), tensors, fits))
+
+
+def test_uneven_channels_cost_nothing_in_trials() -> None:
+    assert trial_noise(network(UNEVEN)) < 1.2 * trial_noise(network(np.ones(4, np.float32)))
+    assert trial_noise(network(UNEVEN)) < 1.5 * noise(network(UNEVEN))
+
+
+def test_uneven_channels_cost_nothing_in_sensitivities() -> None:
+    found = []
+    for ranges in (UNEVEN, np.ones(4, np.float32)):
+        net, x = network(ranges), images(0, 64)
+        seen = observe(net, [x])
+        wide = tensor_params(net, activation_bits(net, Widths()), seen.histograms, None)
+        fits = fit_weights(net, FitTask(wide, x, "digest"))
+        rounded = round_tensors(net, seen, (4, 8), fits=fits)
+        probe = make_probe(x, None, 1)
+        found.append(measure_sensitivities(net, rounded, probe).activations["a"][4])
+    assert found[0] < 1.2 * found[1]
 
 
 def test_relu6_is_kept_where_a_channel_reaches_it() -> None:

@@ -28,9 +28,11 @@ from qmc.data import Use, load_dataset, load_preprocess
 from qmc.float_model import float_top1
 from qmc.frontend import load_network
 from qmc.integer_runner import IntegerRunner
+from qmc.measured_average import measured_average
+from qmc.observe import observe
 from qmc.quantize import quantize
 from qmc.scheme import WeightRounding
-from qmc.widths import Widths, parse_widths
+from qmc.widths import Widths, asked_average, parse_widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,12 @@ def simulate_and_measure(
     with tempfile.TemporaryDirectory() as name:
         path = calibration(data, case, Path(name))
         calib = load_dataset(path, Use.CALIB, shape, preprocess, limit)
-        widths = parse_widths(scheme, network)
+        widths, seen = parse_widths(scheme, network), observe(network, calib)
         assert isinstance(widths, Widths)
-        chosen_scheme = calibrate(network, calib, widths, weight_rounding=rounding)
+        average = asked_average(scheme)
+        if average is not None:
+            widths = measured_average(average, network, calib, None, seen)
+        chosen_scheme = calibrate(network, calib, widths, weight_rounding=rounding, seen=seen)
         runner = IntegerRunner(quantize(network, chosen_scheme))
     images = load_dataset(data / "datasets" / case.eval, Use.EVAL, shape, preprocess, limit)
     chosen = np.concatenate([runner.classify(batch) for batch in images.batches(16)])

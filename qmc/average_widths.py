@@ -2,7 +2,8 @@
 
 Rounding at b bits makes an error in a layer's output of about 4^-b of its power. If what counts is
 the sum over all layers, and all weights together have a limit, a bit is worth most where it is
-cheapest: b = c - log2(weights of the layer) / 2, in whole bits.
+cheapest: b = c - log2(weights of the layer) / 2, in whole bits. With images
+:mod:`qmc.measured_average` knows better.
 """
 
 from __future__ import annotations

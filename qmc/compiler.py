@@ -52,9 +52,11 @@ from qmc.evaluation import Accuracy, measure
 from qmc.frontend import load_network
 from qmc.integer import IntegerNetwork
 from qmc.labels import find_class_names
+from qmc.measured_average import measured_average
 from qmc.network import Network
+from qmc.observe import observe
 from qmc.open_images import Data, load_data
-from qmc.options import Options
+from qmc.options import Options, SensitivityChoice
 from qmc.output_folder import check_replaceable, whole_folder
 from qmc.plan import plan_text
 from qmc.preprocess import Preprocess
@@ -70,7 +72,7 @@ from qmc.target_variants import load_variants, runs_some
 from qmc.targets import Target, load_target
 from qmc.tuning.choices import TUNING_FILE, read_tuning, tuning_text
 from qmc.verify import VerifyResult, verify_build
-from qmc.widths import parse_widths
+from qmc.widths import asked_average, parse_widths
 
 #: Gives the knobs of layers by name.
 ChooseKnobs = Callable[[IntegerNetwork], Dict[str, Knobs]]
@@ -146,7 +148,7 @@ def compile_with_options(
     data = load_data(options, network)
     auto = choose_widths(options, network, target, data, stages)
     with stages.stage("calibrate and quantize") as tick:
-        scheme = auto.scheme if auto else choose_scheme(options, network, data.calib, tick)
+        scheme = auto.scheme if auto else choose_scheme(options, network, data, tick)
         integer = quantize(network, scheme)
         if options.dump_ir:
             dump_integer_passes(module, network, scheme, options.dump_ir)
@@ -187,7 +189,7 @@ def compile_with_options(
     return Plan(network, scheme, integer, priced, program, accuracy, finished, options.output)
 
 
-def choose_scheme(options: Options, network: Network, images: Dataset | None, tick: Tick) -> Scheme:
+def choose_scheme(options: Options, network: Network, data: Data, tick: Tick) -> Scheme:
     """Stage 3: a complete scheme file as it is, or widths plus calibration.
 
     Raises:
@@ -197,14 +199,24 @@ def choose_scheme(options: Options, network: Network, images: Dataset | None, ti
     widths = parse_widths(options.scheme, network)
     if isinstance(widths, Scheme):
         return widths
+    average, seen = asked_average(options.scheme), None
+    if average and data.calib and options.sensitivity != SensitivityChoice.WEIGHTS:
+        seen = observe(network, data.calib, tick)
+        widths = measured_average(
+            *(average, network, data.calib, data.eval, seen, options.sensitivity),
+            method=options.calibration,
+            jobs=options.jobs,
+            tick=tick,
+        )
     return calibrate(
         network,
-        images,
+        data.calib,
         widths,
         method=options.calibration,
         rounding=options.rounding,
         weight_rounding=options.weight_rounding,
         seed=options.seed,
+        seen=seen,
         tick=tick,
     )
 

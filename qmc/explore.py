@@ -33,11 +33,10 @@ from qmc.errors import QmcError
 from qmc.evaluation_store import EvaluationStore
 from qmc.evolution import Evolution, evolve
 from qmc.finals import Final, Finals
-from qmc.find_sensitivities import find_sensitivities, probe_images
-from qmc.fitted_weights import NO_FITS, Fits, FitTask, fit_weights
+from qmc.find_sensitivities import find_sensitivities, fit_at_all_widths
+from qmc.fitted_weights import NO_FITS, Fits
 from qmc.frontend import load_network
 from qmc.layer_text import parse_latency
-from qmc.measure_sensitivity import content_digest
 from qmc.model_costs import predicted_costs, told_error
 from qmc.network import Network
 from qmc.observe import Observed, observe
@@ -48,10 +47,8 @@ from qmc.progress import Stages, Tick
 from qmc.ranges import Calibration
 from qmc.sensitivity_csv import read_costs
 from qmc.targets import Target, load_target
-from qmc.tensor_ranges import tensor_params
 from qmc.trial import Images, Laboratory, halves, load_images
 from qmc.tuning.explore_latency import measured_costs
-from qmc.widths import Widths, activation_bits
 
 #: Images that a search chooses by, and that its end is checked with, at most.
 _SEARCH_IMAGES = 256
@@ -143,8 +140,11 @@ def make_ground(
     if calib is not None:
         with stages.stage("observe activations") as tick:
             seen = observe(network, calib, tick)
-    with stages.stage("fit weights at all widths") as tick:
-        fits = _fits(options, network, calib, seen, tick)
+    fits = NO_FITS
+    if calib is not None and seen is not None:
+        with stages.stage("fit weights at all widths") as tick:
+            method, jobs = options.calibration, options.jobs
+            fits = fit_at_all_widths(network, calib, seen, method, jobs, tick)
     with stages.stage("measure sensitivities") as tick:
         sensitivities = find_sensitivities(
             *(options.sensitivity, network, calib, labelled, seen, fits),
@@ -155,24 +155,6 @@ def make_ground(
     objective = None if options.measured_costs else options.optimize
     space = make_space(network, target, costs, sensitivities, objective)
     return Ground(network, target, calib, labelled, seen, fits, space, limits, notes)
-
-
-def _fits(
-    options: ExploreOptions,
-    network: Network,
-    calib: Dataset | None,
-    seen: Observed | None,
-    tick: Tick,
-) -> Fits:
-    """Weights fitted on the images that sensitivities are measured on; none without images."""
-    if calib is None or seen is None:
-        return NO_FITS
-    images = calib.inputs(probe_images(len(calib)))
-    tensors = tensor_params(
-        network, activation_bits(network, Widths()), seen.histograms, options.calibration
-    )
-    task = FitTask(tensors, images, content_digest(network, [images]), options.jobs)
-    return fit_weights(network, task, tick)
 
 
 def _costs(

@@ -79,7 +79,7 @@ def measure_sensitivities(
 
     Args:
         network: float layers.
-        rounded: every tensor at every width that is to be measured.
+        rounded: every tensor at every width that is to be measured; activations may be missing.
         probe: images, and what is measured on them.
         tick: called with tensors done and in all.
     """
@@ -118,7 +118,7 @@ class _Walk:
         for index, layer in enumerate(self.network.layers):
             if layer.has_weights:
                 yield index, "W", layer.name, None
-            if layer.output in groups:
+            if layer.output in groups and layer.output in self.rounded.activations:
                 yield index, "A", layer.output, groups[layer.output]
 
     def rows(self) -> Iterator[tuple[str, str, _Row]]:

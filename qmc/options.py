@@ -50,7 +50,7 @@ class Options:
         target: name of a known machine or path of its YAML file.
         output: folder to make; it appears whole or not at all.
         scheme: ``w8a8`` and the like, ``auto``, or a scheme file.
-        sensitivity: of ``auto``: one of :class:`SensitivityChoice`, or a CSV file.
+        sensitivity: of ``auto`` and averages: one of :class:`SensitivityChoice`, or a CSV file.
         calib, eval: images; see ``qmc.data``.
         preprocess: YAML file; None takes ``<model>.preprocess.yaml`` beside the model.
         limit: use only the first images of each set.

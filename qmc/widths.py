@@ -73,6 +73,26 @@ class Widths:
         return self.layers.get(layer, LayerWidths()).weight or self.weight
 
 
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Bits per weight over all layers, at most, and the bits of every activation."""
+
+    weight: float
+    activation: int
+
+
+def asked_average(text: str) -> Average | None:
+    """What ``w4.5a8`` and the like ask for; None where the text asks for something else."""
+    match = _AVERAGE.fullmatch(text)
+    return Average(float(match[1]), int(match[2])) if match else None
+
+
+def widths_of_weights(bits: Mapping[str, int], activation: int) -> Widths:
+    """Widths with the weights' bits by layer name, and one width of activations."""
+    by_layer = {name: LayerWidths(weight=one) for name, one in bits.items()}
+    return Widths(min(bits.values(), default=8), activation, by_layer)
+
+
 _Bits = Annotated[int, Field(ge=2, le=8, strict=True)]
 
 
@@ -125,11 +145,9 @@ def parse_widths(text: str, network: Network) -> Widths | Scheme:
     if match:
         bits, name = _weight_width(match[1])
         return Widths(bits, int(match[2]), format=name)
-    match = _AVERAGE.fullmatch(text)
-    if match:
-        chosen = average_widths(network, float(match[1]))
-        by_layer = {name: LayerWidths(weight=bits) for name, bits in chosen.items()}
-        return Widths(min(chosen.values(), default=8), int(match[2]), by_layer)
+    average = asked_average(text)
+    if average is not None:
+        return widths_of_weights(average_widths(network, average.weight), average.activation)
     path = Path(text)
     if not path.is_file():
         raise SchemeError(f"scheme: found '{text}'; allowed: {_FORMS}")

@@ -53,6 +53,8 @@ from qmc.tuning.explore_latency import measured_costs
 #: Images that a search chooses by, and that its end is checked with, at most.
 _SEARCH_IMAGES = 256
 _CHECK_IMAGES = 1000
+#: Points of the exact front that an evolutionary search begins with.
+SEEDS = 36
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,7 +217,7 @@ def explore(options: ExploreOptions, stages: Stages) -> Exploration:
             parts = split_images(options.model, ground.eval, options.jobs)
         laboratory = make_laboratory(options, ground)
     if laboratory is not None and options.generations:
-        start = [*chosen, *worth_measuring(ground.space, chosen, uniforms)]
+        start = spread(ground.space.useful(exact), max(options.plans, SEEDS))
         with stages.stage("evolve the front") as tick:
             chosen = _evolved(options, ground, laboratory, parts[0], start, left, tick)
     finals = make_finals(options, ground)

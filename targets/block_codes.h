@@ -43,17 +43,25 @@ QMC_INLINE void qmc_matrix_of_codes(const int bits, const int nr, const int quad
                 __builtin_prefetch(codes + line + ((ptrdiff_t)(form >> 8) << 10), 0, 2);
             }
         }
-/* Two sums for each vector, so that a product need not wait for the one before. */
-#define QMC_PART(sum, p)                                                                     \
-    if (8 / bits > p) {                                                                      \
-        sum = NAME(qmc_dot)(sum, x##p, NAME(qmc_weights_of)(c, bits, p, form), form);        \
-        __asm__("" : QMC_IN_REGISTER(sum));                                                  \
+#define QMC_PART(p)                                                              \
+    if (8 / bits > p && p % QMC_CODE_SUMS == 0) {                                \
+        t0 = NAME(qmc_add_part)(t0, x##p, c, bits, p);                           \
+    } else if (8 / bits > p) {                                                   \
+        t1 = NAME(qmc_add_part)(t1, x##p, c, bits, p);                           \
     }
-#define QMC_VECTOR(v)                                                                        \
-    if (nr > v) {                                                                            \
-        const NAME(qmc_vector) c = NAME(qmc_load)(codes + v * VECTOR_BYTES);                 \
-        QMC_PART(s##v##0, 0) QMC_PART(s##v##1, 1) QMC_PART(s##v##0, 2) QMC_PART(s##v##1, 3)  \
-        QMC_PART(s##v##0, 4) QMC_PART(s##v##1, 5) QMC_PART(s##v##0, 6) QMC_PART(s##v##1, 7)  \
+#define QMC_VECTOR(v)                                                            \
+    if (nr > v) {                                                                \
+        const NAME(qmc_vector) c = NAME(qmc_load)(codes + v * VECTOR_BYTES);     \
+        NAME(qmc_vector) t0 = NAME(qmc_open_parts)(s##v##0);                     \
+        NAME(qmc_vector) t1 = NAME(qmc_open_parts)(s##v##1);                     \
+        QMC_PART(0) QMC_PART(1) QMC_PART(2) QMC_PART(3)                          \
+        QMC_PART(4) QMC_PART(5) QMC_PART(6) QMC_PART(7)                          \
+        s##v##0 = NAME(qmc_close_parts)(s##v##0, t0);                            \
+        __asm__("" : QMC_IN_REGISTER(s##v##0));                                  \
+        if (QMC_CODE_SUMS == 2) {                                                \
+            s##v##1 = NAME(qmc_close_parts)(s##v##1, t1);                        \
+            __asm__("" : QMC_IN_REGISTER(s##v##1));                              \
+        }                                                                        \
     }
         QMC_VECTOR(0)
         QMC_VECTOR(1)

@@ -140,20 +140,32 @@ QMC_INLINE __m256i qmc_nibbles_32(__m256i codes, const int part)
     return qmc_numbers(codes, 4, part);
 }
 
-/* The same as weights, for sums of two products that fit 16 bits (QMC_SHORT). */
-QMC_INLINE qmc_weights_32 qmc_weights_of_32(__m256i codes, const int bits, const int part,
-                                            const int form)
+/* Products with all parts of the codes of a plane are summed in 16 bits: less than 2^14 at any width
+   of 4 bits or fewer. */
+#define QMC_CODE_SUMS 1
+QMC_INLINE __m256i qmc_open_parts_32(__m256i sum)
 {
-    qmc_weights_32 weights;
-    (void)form;
-    weights.even = weights.odd = qmc_numbers(codes, bits, part);
-    return weights;
+    (void)sum;
+    return _mm256_setzero_si256();
+}
+
+QMC_INLINE __m256i qmc_add_part_32(__m256i sum, qmc_inputs_32 x, __m256i codes, const int bits,
+                                   const int part)
+{
+    const __m256i products = _mm256_maddubs_epi16(x.even, qmc_numbers(codes, bits, part));
+    return part > 0 ? _mm256_add_epi16(sum, products) : products;
+}
+
+QMC_INLINE __m256i qmc_close_parts_32(__m256i sum, __m256i products)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
 }
 
 QMC_INLINE __m256i qmc_sum_of_32(__m256i start, __m256i a, __m256i b, const int bits)
 {
     (void)bits;
-    return _mm256_add_epi32(start, _mm256_add_epi32(a, b));
+    (void)b;
+    return _mm256_add_epi32(start, a);
 }
 
 /* Bytes to 16-bit numbers: even and odd bytes of vectors of width bytes, as QMC_WIDE wants them. */

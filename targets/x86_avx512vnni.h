@@ -112,12 +112,26 @@ QMC_INLINE __m512i qmc_nibbles_64(__m512i codes, const int part)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), codes);
 }
 
-/* Part of the codes of a plane as weights times 2^(8 - bits): their sign is the byte's. */
-QMC_INLINE __m512i qmc_weights_of_64(__m512i codes, const int bits, const int part, const int form)
+/* Products with a part of the codes of a plane, taken for weights times 2^(8 - bits): their sign is
+   the byte's. Odd parts have a sum of their own: no product waits for the one before. */
+#define QMC_CODE_SUMS 2
+QMC_INLINE __m512i qmc_open_parts_64(__m512i sum)
+{
+    return sum;
+}
+
+QMC_INLINE __m512i qmc_add_part_64(__m512i sum, __m512i x, __m512i codes, const int bits,
+                                   const int part)
 {
     const __m512i mask = _mm512_set1_epi8((char)(256 - (1 << (8 - bits))));
-    (void)form;
-    return _mm512_and_si512(_mm512_slli_epi16(codes, 8 - bits * (part + 1)), mask);
+    codes = _mm512_and_si512(_mm512_slli_epi16(codes, 8 - bits * (part + 1)), mask);
+    return _mm512_dpbusd_epi32(sum, x, codes);
+}
+
+QMC_INLINE __m512i qmc_close_parts_64(__m512i sum, __m512i products)
+{
+    (void)sum;
+    return products;
 }
 
 /* Sums of products of such weights, by their scale, and the start. */

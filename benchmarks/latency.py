@@ -1,6 +1,6 @@
 """Milliseconds per image of the emitted C on one core, alone or in turns with public int8 runtimes.
 
-    python benchmarks/latency.py MODEL.onnx... [--target host] [--scheme w8a8] [--rounds 20]
+    python benchmarks/latency.py MODEL.onnx... [--target host] [--scheme w8a8,w4a8] [--rounds 20]
     python benchmarks/latency.py MODEL.onnx... --peers PYTHON [--most 0.9]
     python benchmarks/latency.py MODEL.onnx... --target c99 --flags "-O3 -march=native"
 
@@ -166,10 +166,15 @@ def unchecked() -> list[str]:
 def run_model(model: Path, options: argparse.Namespace, folder: Path) -> float:
     """Print the figures of one model; returns ours / best peer, 0 without peers."""
     target = load_target(options.target)
-    network = integer_network(model, options.scheme)
-    mappings = {} if target.kernels else best_mappings(network, target)
-    program = make_program(network, mappings, target.kernels)
-    sides: list[Ours | Peer] = [Ours("qmc", build(program, folder, options.flags.split()))]
+    schemes, programs = options.scheme.split(","), {}
+    for scheme in schemes:
+        network = integer_network(model, scheme)
+        mappings = {} if target.kernels else best_mappings(network, target)
+        programs[scheme] = make_program(network, mappings, target.kernels)
+    flags = options.flags.split()
+    sides: list[Ours | Peer] = [
+        Ours(scheme, build(program, folder / scheme, flags)) for scheme, program in programs.items()
+    ]
     if options.peers:
         int8 = folder / "int8.onnx"
         command = [options.peers, RUNTIMES, "prepare", model, int8]
@@ -180,28 +185,36 @@ def run_model(model: Path, options: argparse.Namespace, folder: Path) -> float:
     least = compare(sides, options.rounds)
     for side in sides:
         side.stop()
-    ours = least.pop("qmc")
-    macs = sum(integer.layer.macs for integer in network.layers)
-    print(
-        f"{model.stem} {options.scheme} {options.target}: {ours.min():.4f} ms, "
-        f"{macs / ours.min() / 1e6:.1f} GMAC/s; weights {program.weight_bytes} bytes, "
-        f"arena {program.ram_peak_bytes} bytes"
-    )
-    if not least:
+    macs = sum(integer.layer.macs for integer in programs[schemes[0]].network.layers)
+    for scheme in schemes:
+        ours, program = least[scheme], programs[scheme]
+        print(
+            f"{model.stem} {scheme} {options.target}: {ours.min():.4f} ms, "
+            f"{macs / ours.min() / 1e6:.1f} GMAC/s; weights {program.weight_bytes} bytes, "
+            f"arena {program.ram_peak_bytes} bytes"
+        )
+        if scheme != schemes[0]:
+            print(f"  {_ratio(ours, least[schemes[0]], schemes[0])}")
+    peers = {name: values for name, values in least.items() if name not in schemes}
+    if not peers:
         return 0.0
-    best = min(least, key=lambda name: least[name].min())
-    times = ", ".join(f"{name} {values.min():.4f}" for name, values in least.items())
-    ratio = float(ours.min() / least[best].min())
-    paired = float(np.median(ours / least[best]))
-    print(f"  {times}; ours / {best} {ratio:.2f} (median by round {paired:.2f})", flush=True)
-    return ratio
+    best = min(peers, key=lambda name: peers[name].min())
+    times = ", ".join(f"{name} {values.min():.4f}" for name, values in peers.items())
+    print(f"  {times}; {_ratio(least[schemes[0]], peers[best], best)}", flush=True)
+    return float(least[schemes[0]].min() / peers[best].min())
+
+
+def _ratio(ours: np.ndarray, other: np.ndarray, name: str) -> str:
+    """Ratio of the least times, and the median of the ratios round by round."""
+    paired = float(np.median(ours / other))
+    return f"ours / {name} {ours.min() / other.min():.2f} (median by round {paired:.2f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--target", default="host")
-    parser.add_argument("--scheme", default="w8a8")
+    parser.add_argument("--scheme", default="w8a8", help="several take turns: w8a8,w4a8")
     parser.add_argument("--flags", default="-O3", help="of the compiler, in one argument")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--peers", type=Path, help="interpreter that has the runtimes")

@@ -101,7 +101,7 @@ QMC_INLINE void qmc_matrix(const int mr, const int nr, const int rows, const ptr
 #undef QMC_PIXEL
 #undef QMC_DOT
                 weights += nr * bytes;
-                a += 4;
+                a += form & QMC_SPREAD ? 8 : 4;
             }
         }
     }

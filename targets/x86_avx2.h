@@ -62,8 +62,15 @@
     }                                                                                              \
     QMC_INLINE qmc_inputs_##BYTES qmc_four_##BYTES(const uint8_t *place, const int form)           \
     {                                                                                              \
-        int32_t four;                                                                              \
+        int32_t four, odd;                                                                         \
         memcpy(&four, place, 4);                                                                   \
+        if (form & QMC_SPREAD) {                                                                   \
+            qmc_inputs_##BYTES inputs;                                                             \
+            memcpy(&odd, place + 4, 4);                                                            \
+            inputs.even = PREFIX##_set1_epi32(four);                                               \
+            inputs.odd = PREFIX##_set1_epi32(odd);                                                 \
+            return inputs;                                                                         \
+        }                                                                                          \
         return qmc_inputs_of_##BYTES(PREFIX##_set1_epi32(four), form);                             \
     }                                                                                              \
     QMC_INLINE qmc_weights_##BYTES qmc_load_weights_##BYTES(const int8_t *place, const int form)   \
@@ -123,6 +130,25 @@
 QMC_OPERATIONS(__m256i, __m256, 32, _mm256, 256)
 QMC_OPERATIONS(__m128i, __m128, 16, _mm, 128)
 #undef QMC_OPERATIONS
+
+/* count bytes, a multiple of 4, to 16-bit numbers: of every four the even ones, then the odd ones. */
+QMC_INLINE void qmc_widen_inputs(uint8_t *restrict out, const uint8_t *restrict in, const int count)
+{
+    const __m256i mask = _mm256_set1_epi16(255);
+    int i = 0;
+    QMC_ROLLED
+    for (; i + 32 <= count; i += 32) {
+        const __m256i x = qmc_load_32(in + i);
+        const __m256i even = _mm256_and_si256(x, mask), odd = _mm256_srli_epi16(x, 8);
+        const __m256i a = _mm256_unpacklo_epi32(even, odd), b = _mm256_unpackhi_epi32(even, odd);
+        qmc_save_32(out + 2 * i, _mm256_permute2x128_si256(a, b, 0x20));
+        qmc_save_32(out + 2 * i + 32, _mm256_permute2x128_si256(a, b, 0x31));
+    }
+    for (; i < count; i += 4) {
+        const uint16_t wide[4] = {in[i], in[i + 2], in[i + 1], in[i + 3]};
+        memcpy(out + 2 * i, wide, 8);
+    }
+}
 
 /* Part of the codes of a plane of 4, 2 or 1 bits as numbers. */
 QMC_INLINE __m256i qmc_numbers(__m256i codes, const int bits, const int part)

@@ -43,6 +43,7 @@
 #define QMC_LIFT(bits) ((bits) << 20) /* with QMC_HIGH: sums are shifted left first */
 #define QMC_BY_INPUT 64 /* weights lie input by input, the block's channels side by side */
 #define QMC_HIGH 32    /* sums are scaled by the high half of a 32-bit product and a shift */
+#define QMC_SPREAD 128 /* inputs are 16-bit numbers, as qmc_widen_inputs leaves them; with QMC_WIDE */
 #define QMC_WIDE 16    /* weights are 16-bit numbers: the even bytes of a vector, then its odd ones */
 #define QMC_AHEAD(kib) ((kib) << 8) /* fetch weights so far ahead into the second-level cache */
 

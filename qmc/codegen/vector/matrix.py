@@ -71,6 +71,7 @@ class MatrixPlan:
         runs: geometry of a block's pixels; not that of the input where their runs are gathered.
         is_column: whether weights lie input by input.
         reads_codes: whether the kernel of one pixel takes weights below 8 bits as they lie.
+        is_spread: whether strips are widened, too: inputs are then loaded as they are multiplied.
     """
 
     geometry: Geometry
@@ -83,11 +84,12 @@ class MatrixPlan:
     runs: Geometry
     is_column: bool = False
     reads_codes: bool = False
+    is_spread: bool = False
 
     @property
     def gathers(self) -> bool:
         """Whether the runs under a pixel are copied together."""
-        return self.runs is not self.geometry
+        return self.runs.rows * self.runs.taps < self.geometry.rows * self.geometry.taps
 
     @property
     def scratch_bytes(self) -> int:
@@ -110,7 +112,8 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     requant = vector_requant(integer, family)
     pixels = geometry.lines * geometry.pixels
     is_wide = family.widens and not requant.is_short and pixels >= _WIDE_PIXELS
-    runs = _runs(geometry, family)
+    is_spread = is_wide and geometry.strip_rows > 0 and bounds.C % 4 == 0
+    runs = _runs(geometry, family, 2 if is_spread else 1)
     is_column = runs.rows * runs.taps == 1 and runs.length <= family.columns
     run = runs.rows * runs.taps * runs.quads * family.vector_bytes
     most = len(family.pixels)
@@ -136,6 +139,7 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
         runs=runs,
         is_column=is_column,
         reads_codes=reads_codes,
+        is_spread=is_spread,
     )
 
 
@@ -149,8 +153,16 @@ def _reads_codes(layer: VectorLayer, runs: Geometry) -> bool:
     return is_asked and is_one_run and runs.quads % (8 // bits) == 0
 
 
-def _runs(geometry: Geometry, family: KernelFamily) -> Geometry:
+def _runs(geometry: Geometry, family: KernelFamily, input_bytes: int) -> Geometry:
     """How a kernel reads the runs under its pixels: short ones are gathered where that pays."""
+    if input_bytes > 1:
+        return replace(
+            geometry,
+            row_step=geometry.row_step * input_bytes,
+            tap_step=geometry.tap_step * input_bytes,
+            pixel_step=geometry.pixel_step * input_bytes,
+            line_step=geometry.line_step * input_bytes,
+        )
     is_short = geometry.length < _SHORT_RUN * family.run_bytes
     if family.panels == "rows" and is_short and geometry.rows * geometry.taps > 1:
         return gathered(geometry)
@@ -191,6 +203,8 @@ def _print_source(layer: VectorLayer, plan: MatrixPlan) -> str:
     place = read_bytes(layer, 0, "input", over_reads)
     if plan.geometry.strip_rows:
         layer.scratch.add("strip", "uint8_t", plan.geometry.strip_bytes)
+        if plan.is_spread:
+            layer.scratch.add("wide", "uint8_t", 2 * plan.geometry.strip_bytes)
     else:
         layer.writer.line(f"const uint8_t *const pixels = {place};")
     return place
@@ -251,6 +265,9 @@ def _open_strips(stack: ExitStack, layer: VectorLayer, plan: MatrixPlan, place: 
         f"{width * channels}, {left * channels}, {right * channels}, "
         f"{layer.integer.inputs[0].zero_point});"
     )
+    if plan.is_spread:
+        size = rows * (width + left + right) * channels
+        writer.line(f"qmc_widen_inputs(wide, strip, {size});")
 
 
 def _print_blocks(layer: VectorLayer, plan: MatrixPlan, target: str) -> None:
@@ -338,9 +355,11 @@ def _print_gather(layer: VectorLayer, plan: MatrixPlan, size: int) -> None:
 def _first_pixel(layer: VectorLayer, plan: MatrixPlan) -> str:
     """Where the first pixel of a block lies."""
     geometry, bounds = plan.geometry, layer.integer.layer.bounds
-    source = "strip" if geometry.strip_rows else "pixels"
-    group = bounds.C if bounds.G > 1 else 0
-    place = linear([("p", geometry.line_step), ("q", geometry.pixel_step), ("g", group)])
+    source = "wide" if plan.is_spread else "strip" if geometry.strip_rows else "pixels"
+    factor = 2 if plan.is_spread else 1
+    group = factor * bounds.C if bounds.G > 1 else 0
+    steps = factor * geometry.line_step, factor * geometry.pixel_step
+    place = linear([("p", steps[0]), ("q", steps[1]), ("g", group)])
     return f"{source} + {place}"
 
 
@@ -349,7 +368,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
     integer, geometry, block = layer.integer, plan.geometry, plan.blocks[entry]
     bounds, lanes, name = integer.layer.bounds, layer.family.lanes, layer.prefix
     vectors, is_raw = block.vectors, plan.requant.form is Form.RAW
-    column = " | QMC_BY_INPUT" * plan.is_column
+    column, spread = " | QMC_BY_INPUT" * plan.is_column, " | QMC_SPREAD" * plan.is_spread
     runs, place = plan.runs, "runs" if plan.gathers else _first_pixel(layer, plan)
     line = "(top + p)" if geometry.strip_rows else "p"
     places = sum(b.vectors * b.repeat for b in plan.blocks) * lanes
@@ -373,7 +392,7 @@ def _print_block(layer: VectorLayer, plan: MatrixPlan, entry: int, size: int, ta
     layer.writer.lines(
         f"{function}({shape},\n    {constants_at(layer, plan.requant, first)},\n"
         f"    {pixel} + {channel},{out_step} {'sums' if is_raw else '0'}, {block.count}, "
-        f"{plan.requant.flags(plan.is_wide)}{_ahead(layer, plan)}{column}, {layer.clip});"
+        f"{plan.requant.flags(plan.is_wide)}{spread}{_ahead(layer, plan)}{column}, {layer.clip});"
     )
     if is_raw:
         assert integer.requant is not None

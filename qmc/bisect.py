@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmc.errors import DataError
+from qmc.golden_index import golden_vector, load_index
 from qmc.packing import unpack_activation
 from qmc.plan import file_sha256, load_plan, load_report
-from qmc.verify import golden_vector, layer_traces, load_index, traced_program
+from qmc.verify import layer_traces, traced_program
 
 if TYPE_CHECKING:
     from rich.console import Console

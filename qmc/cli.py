@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from qmc import __version__, cli_build, cli_compile, cli_map, cli_targets, cli_tune
+from qmc import __version__, cli_build, cli_compile, cli_map, cli_targets, cli_train, cli_tune
 from qmc.errors import QmcError
 
 #: What typer makes of Ctrl-C.
@@ -70,6 +70,7 @@ app.command("compile")(cli_compile.compile_command)
 app.command("explore")(cli_compile.explore_command)
 app.command("buffers")(cli_compile.buffers_command)
 app.command("tune")(cli_tune.tune_command)
+app.command("finetune")(cli_train.finetune_command)
 app.command("serve")(cli_tune.serve_command)
 app.command("map")(cli_map.map_command)
 app.command("evaluate")(cli_map.evaluate)

@@ -3,7 +3,7 @@
 A folder with ``labels.csv`` (columns ``file``, ``label``; files relative to the folder or in its
 ``images/``), a plain folder of images (calibration only), an ``.npz`` with ``images`` (uint8
 N x H x W x C or N x H x W, or float N x C x H x W) and ``labels``, or an ``.npy`` like ``images``.
-A column or array ``part`` selects the rows ``calib`` or ``eval``.
+A column or array ``part`` selects the rows ``calib``, ``train`` or ``eval``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Use(StrEnum):
     """What the images are for; also the value of ``part`` that selects them."""
 
     CALIB = "calib"
+    TRAIN = "train"
     EVAL = "eval"
 
 
@@ -87,7 +88,7 @@ def load_dataset(
 
     Args:
         path: folder, ``.npz`` or ``.npy``.
-        use: calibration or evaluation; evaluation needs labels.
+        use: what for; evaluation needs labels, training takes them where they are.
         shape: of the network's input tensor, (1, C, H, W) or (1, C).
         preprocess: for 8-bit images; None takes the raw pixels.
         limit: keep only the first so many.
@@ -198,7 +199,8 @@ def _arrays(path: Path, use: Use) -> tuple[Array, Labels | None]:
         arrays = _select_part(path, arrays, use)
     if len(arrays["images"]) == 0:
         raise DataError(f"{path}: no image")
-    labels = _label_array(path, arrays.get("labels")) if use is Use.EVAL else None
+    wanted = use is Use.EVAL or (use is Use.TRAIN and "labels" in arrays)
+    labels = _label_array(path, arrays.get("labels")) if wanted else None
     return arrays["images"], labels
 
 

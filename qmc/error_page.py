@@ -39,6 +39,7 @@ EXAMPLES: tuple[QmcError, ...] = (
     errors.BuildError("C compiler: none of cc, gcc, clang found; install one or set $CC"),
     errors.OutputError("build: holds files not made by qmc; allowed: a new folder"),
     errors.VersionError("apache-tvm: found 0.25.0; allowed: 0.27.0.post1"),
+    errors.ExtraError("finetune", "torch", "train"),
 )
 
 

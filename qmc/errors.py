@@ -145,3 +145,14 @@ class VersionError(QmcError):
     """A library of the wrong version."""
 
     code = "E191"
+
+
+class ExtraError(QmcError):
+    """A command whose extra is not installed."""
+
+    code = "E192"
+
+    def __init__(self, command: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{command}: needs {library}, which is not installed; pip install 'qmc[{extra}]'"
+        )

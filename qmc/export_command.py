@@ -84,10 +84,10 @@ def export_build(
         return _export_plain(chosen, output, calib)
     files, notes = _WRITERS[ExportFormat(file_format)](chosen)
     if "" in files:
-        _write(output, files[""])
+        write_whole(output, files[""])
         written = [str(output)]
     else:
-        written = [str(_write(output / name, content)) for name, content in files.items()]
+        written = [str(write_whole(output / name, content)) for name, content in files.items()]
     return {"format": file_format, "files": written, "notes": notes}
 
 
@@ -99,7 +99,7 @@ def _export_plain(chosen: Chosen, output: Path, calib: Path | None) -> dict[str,
     opset = next(entry.version for entry in model.opset_import)
     of = "random inputs" if calib is None else str(calib)
     notes = [f"opset {opset}, standard operators only", f"{of}: {difference}", *_in_bytes(integer)]
-    _write(output, model.SerializeToString(deterministic=True))
+    write_whole(output, model.SerializeToString(deterministic=True))
     files = [str(output)]
     return {"format": "qdq", "files": files, "notes": notes, "difference": asdict(difference)}
 
@@ -223,7 +223,7 @@ def _weighted_sources(chosen: Chosen) -> dict[str, str]:
     return sources
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 import qmc
 from qmc.arithmetic import QuantParams
@@ -23,7 +23,7 @@ from qmc.options import Options
 from qmc.preprocess import Preprocess, load_preprocess
 from qmc.search_result import Factors, SearchResult
 from qmc.targets import Target
-from qmc.yaml_input import read_yaml
+from qmc.yaml_input import check_data, read_yaml
 
 PLAN_SCHEMA_VERSION = 1
 #: Refuse plans and reports larger than this; ours stay far below.
@@ -121,12 +121,26 @@ def load_report(build: Path) -> dict[str, Any]:
         DataError: ``build`` is not a folder made by qmc.
     """
     try:
-        report = json.loads(_read(build, "report.json"))
+        report = json.loads(
+            _read(build, "report.json"), parse_int=_whole, parse_float=_real, parse_constant=_real
+        )
     except (ValueError, RecursionError) as error:
         raise DataError(f"{build / 'report.json'}: not JSON: {error}") from error
     if not isinstance(report, dict) or not {"network", "layers", "target"} <= report.keys():
         raise DataError(f"{build / 'report.json'}: not a report of qmc")
     return report
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or abs(number := int(text)) >= 1 << 63:
+        raise ValueError(f"found {text:.20}, which leaves 64 bits")
+    return number
+
+
+def _real(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"found {text:.20}, which is not finite")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,11 @@ class _Tensor(BaseModel):
     zero_point: int = Field(ge=0)
 
 
+class _Ends(BaseModel):
+    input: _Tensor
+    output: _Tensor
+
+
 def load_io(build: Path) -> BuildIo:
     """Input, output and class names of a finished build.
 
@@ -162,11 +181,13 @@ def load_io(build: Path) -> BuildIo:
         DataError: ``build`` is not a folder made by qmc, or was damaged.
     """
     plan = load_plan(build)
+    path = build / "plan.yaml"
+    ends = check_data({key: plan.get(key) for key in ("input", "output")}, _Ends, path, DataError)
+    source, target = ends.input, ends.output
     try:
-        source, target = (_Tensor.model_validate(plan.get(key)) for key in ("input", "output"))
         params = [QuantParams(t.bits, t.scale, t.zero_point) for t in (source, target)]
-    except (ValidationError, ValueError) as error:
-        raise DataError(f"{build / 'plan.yaml'}: input or output: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: input or output: {error}") from error
     own = build / "preprocess.yaml"
     preprocess = load_preprocess(own, own) if own.is_file() else None
     names = read_class_names(build / "labels.txt", math.prod(target.shape))

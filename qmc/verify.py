@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmc.codegen.build import compile_folder, map_of, run_command, run_program
-from qmc.codegen.golden import INDEX
 from qmc.codegen.instructions import counting_environment, read_counts
 from qmc.codegen.linker_map import Sizes, read_sizes
 from qmc.codegen.toolchain_file import TOOLCHAIN_FILE, load_toolchain
-from qmc.errors import DataError
-from qmc.packing import storage_bytes
+from qmc.golden_index import golden_vector, load_index, vector_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,7 +146,7 @@ def layer_traces(
         trace = (work / "output.bin.trace").read_bytes()
         outputs = []
         for layer in index["layers"]:
-            size = _size(layer)
+            size = vector_size(layer)
             outputs.append(trace[:size])
             trace = trace[size:]
         if trace:  # more than the layers hold: the last one shows it
@@ -166,23 +163,6 @@ def print_result(data: dict[str, Any], console: Console) -> None:
         )
     else:
         console.print(f"NOT verified: {data['first_difference']}", markup=False, style="bold red")
-
-
-def load_index(folder: Path) -> dict[str, Any]:
-    """The list of golden vectors.
-
-    Raises:
-        DataError: it is missing or damaged.
-    """
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="ascii"))
-        complete = {"cases", "input", "layers"} <= index.keys()
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise DataError(f"{path}: cannot read the golden vectors: {error}") from error
-    if not complete:
-        raise DataError(f"{path}: not an index of golden vectors")
-    return dict(index)
 
 
 def _copy_sources(folder: Path, work: Path) -> None:
@@ -202,7 +182,7 @@ def _compare(
 ) -> VerifyResult:
     layers, compared = index["layers"], 0
     for case, trace in enumerate(layer_traces(folder, index, program, work, environment)):
-        size, sizes = sum(map(len, trace)), sum(_size(layer) for layer in layers)
+        size, sizes = sum(map(len, trace)), sum(vector_size(layer) for layer in layers)
         if size != sizes:
             difference = f"case {case}: layers hold {size} bytes, {sizes} expected"
             return VerifyResult(False, case, len(layers), compared, difference)
@@ -216,29 +196,6 @@ def _compare(
             difference = f"case {case}: the output file differs from the last layer"
             return VerifyResult(False, case, len(layers), compared, difference)
     return VerifyResult(True, index["cases"], len(layers), compared)
-
-
-def _size(tensor: dict[str, Any]) -> int:
-    return storage_bytes(tuple(tensor["shape"]), tensor["bits"])
-
-
-def golden_vector(folder: Path, case: int, tensor: dict[str, Any]) -> bytes:
-    """A tensor of a golden input as it lies in memory; ``tensor`` is an entry of the index.
-
-    Raises:
-        DataError: it is missing or has another size.
-    """
-    path = folder / "golden" / str(case) / Path(tensor["file"]).name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror}") from error
-    if len(data) != _size(tensor):
-        raise DataError(
-            f"{path}: {len(data)} bytes; {tensor['shape']} of {tensor['bits']} bits packs to "
-            f"{_size(tensor)}"
-        )
-    return data
 
 
 def _where(got: bytes, expected: bytes) -> str:

@@ -10,10 +10,10 @@ import pytest
 from qmc.cost_models.calibrated_model import load_calibration
 from qmc.encodings import read_encodings
 from qmc.errors import DataError, QmcError
+from qmc.golden_index import load_index
 from qmc.html.front_files import load_front
 from qmc.plan import load_plan, load_report
 from qmc.preprocess import load_preprocess
-from qmc.verify import load_index
 from qmc.yaml_input import read_yaml
 
 DEEP = "[" * 100_000
@@ -56,3 +56,22 @@ def test_yaml_bomb_is_refused(tmp_path: Path, text: str) -> None:
     refuse(load_plan, tmp_path / "plan.yaml", text, tmp_path)
     preprocess = tmp_path / "preprocess.yaml"
     refuse(lambda path: load_preprocess(tmp_path / "model.onnx", path), preprocess, text)
+
+
+@pytest.mark.parametrize("number", ["1" * 400, "-9223372036854775808", "1e400", "NaN"])
+def test_number_beyond_64_bits_in_a_report_is_refused(tmp_path: Path, number: str) -> None:
+    text = f'{{"network": {{}}, "layers": [], "target": {number}}}'
+    refuse(load_report, tmp_path / "report.json", text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"cases": 1, "layers": []}',
+        '{"cases": 1, "input": {"file": "x", "shape": [1], "bits": 99}, "layers": []}',
+    ],
+)
+def test_incomplete_index_of_golden_vectors_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "golden").mkdir()
+    refuse(load_index, tmp_path / "golden" / "index.json", text, tmp_path)

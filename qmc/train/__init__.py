@@ -1,0 +1,1 @@
+"""Quantization-aware fine-tuning; the only part of qmc that needs torch (extra ``train``)."""

@@ -1,0 +1,1 @@
+"""Fuzzing: files damaged at random for every command, and random networks compiled and checked."""

@@ -28,6 +28,7 @@ from qmc.codegen.vector.blocks import (
     block_size,
     block_start,
     channel_blocks,
+    vectors_of_blocks,
 )
 from qmc.codegen.vector.geometry import Geometry, gathered, plan_geometry
 from qmc.codegen.vector.knobs import Outside, Unpack
@@ -116,7 +117,7 @@ def plan_matrix(layer: VectorLayer) -> MatrixPlan:
     runs = _runs(geometry, family, 2 if is_spread else 1)
     is_column = runs.rows * runs.taps == 1 and runs.length <= family.columns
     run = runs.rows * runs.taps * runs.quads * family.vector_bytes
-    most = len(family.pixels)
+    most = vectors_of_blocks(family, bounds.K, geometry.pixels)
     if is_wide and 2 * run * most > _WIDE_PANEL:
         most = min(2, most)
     most = min(knobs.vectors, len(family.pixels)) if knobs.vectors else most

@@ -21,14 +21,15 @@ from rich.console import Console
 from small_classifier import write_classifier
 
 import qmc.trial
-from qmc.bit_front import Point, hypervolume, pareto
+from qmc.bit_front import Point, dominates, hypervolume, pareto, spread
 from qmc.bit_groups import Assignment
 from qmc.bit_problem import FLASH, SENSITIVITY, Choice
 from qmc.codegen.build import find_compiler
 from qmc.compiler import compile_model
 from qmc.errors import QmcError
-from qmc.explore import explore, prepare
+from qmc.explore import explore, make_finals, make_laboratory, prepare, split_images
 from qmc.explore_command import explore_command
+from qmc.fitted_weights import Fits
 from qmc.integer import IntegerNetwork
 from qmc.options import ExploreOptions
 from qmc.progress import Stages
@@ -317,3 +318,28 @@ def test_pareto_keeps_what_nothing_dominates() -> None:
 def test_score_of_two_parts_is_that_of_all(quick_trials: list[int]) -> None:
     both = Score(10, 6, 8, 7) + Score(30, 20, 22, 25)
     assert (both.images, both.drop, both.agreement) == (40, 10.0, 80.0)
+
+
+def test_a_uniform_width_that_old_trials_condemned_is_judged_as_it_compiles(
+    tmp_path: Path,
+) -> None:
+    """Without ranges of channels a trial of w5a5 loses eleven points on the example network."""
+    folder = Path(__file__).parent.parent / "examples" / "fashion"
+    images = folder / "images.npz"
+    options = ExploreOptions(
+        folder / "fashion.onnx", "simba", tmp_path, calib=images, eval=images, plans=6, jobs=2
+    )
+    ground = prepare(options, QUIET)
+    assert ground.eval is not None
+    mixed = spread(ground.space.useful(ground.space.front()), 6)[1]
+    narrow = next(point for point in ground.space.uniforms() if point.name == "w5a5")
+    assert narrow.cost < mixed.cost
+    parts = split_images(options.model, ground.eval, 2)
+    laboratory = make_laboratory(options, ground)
+    finals = make_finals(options, ground).judge([mixed, narrow], laboratory, parts)
+    best, second = (final.point for final in finals)
+    assert dominates(second, best)
+    blind = replace(laboratory, fits=Fits(ground.fits.weights, {}), digest="blind")
+    trials = blind.try_all([mixed.assignment, narrow.assignment], *parts)
+    drops = [(search + check).drop for search, check in trials]
+    assert drops[1] > drops[0] + 5.0

@@ -23,9 +23,9 @@ BYTES = 2 << 30
 
 
 def import_all() -> None:
-    """Import every module of qmc: forked commands have them then."""
+    """Import every module of qmc, but what needs torch: forked commands have them then."""
     for module in pkgutil.walk_packages(qmc.__path__, "qmc."):
-        if not module.name.startswith("qmc.train"):  # needs torch
+        if not module.name.startswith("qmc.train") and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
 

@@ -40,7 +40,8 @@ def test_damaged_files_end_in_one_line_or_work(inputs: Path, tmp_path: Path) -> 
     assert not any(tried), describe([found for found in tried if found])
 
 
-def test_random_networks_are_exact(tmp_path: Path) -> None:
+def test_random_networks_are_exact(inputs: Path, tmp_path: Path) -> None:
+    del inputs  # made first: kernels are compiled by then
     dice = random.Random("networks")
     tried = [try_network(tmp_path / str(number), dice) for number in range(NETWORKS)]
     assert not any(tried), describe([found for found in tried if found])

@@ -79,9 +79,16 @@ def write_inputs(folder: Path) -> None:
     """
     import_all()
     folder.mkdir()
-    outcome = run_apart(partial(_write_inputs, folder), folder)  # no threads here: it will fork
-    if outcome.status:
-        raise RuntimeError(outcome.told)
+    network = folder.with_name("network")
+    network.mkdir()
+    # Apart: what forks may have no threads. Kernels are compiled here, which takes its time.
+    for work, place in (
+        (partial(_write_inputs, folder), folder),
+        (network_case(random.Random(0)), network),
+    ):
+        outcome = run_apart(work, place, seconds=600)
+        if outcome.status:
+            raise RuntimeError(outcome.told)
 
 
 def _write_inputs(folder: Path) -> None:

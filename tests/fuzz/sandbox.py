@@ -58,7 +58,7 @@ def run_command(arguments: Sequence[str], folder: Path) -> Outcome:
     return run_apart(work, folder)
 
 
-def run_apart(work: Callable[[], None], folder: Path) -> Outcome:
+def run_apart(work: Callable[[], None], folder: Path, seconds: float = SECONDS) -> Outcome:
     """Call ``work`` in a forked process; its temporary files go to ``folder/tmp``.
 
     What is imported before stays imported: a command starts at once.
@@ -69,12 +69,12 @@ def run_apart(work: Callable[[], None], folder: Path) -> Outcome:
     child = os.fork()
     if child == 0:
         _be_child(work, folder, log)
-    status, usage = _wait(child, start + SECONDS)
-    seconds = time.monotonic() - start
+    status, usage = _wait(child, start + seconds)
+    taken = time.monotonic() - start
     told = log.read_text("utf-8", "replace")
     log.unlink()
     code = os.waitstatus_to_exitcode(status)
-    return Outcome(code, seconds, usage.ru_maxrss * 1024, told)
+    return Outcome(code, taken, usage.ru_maxrss * 1024, told)
 
 
 def _be_child(work: Callable[[], None], folder: Path, log: Path) -> None:

@@ -87,25 +87,33 @@ def _percent(one: Json | None) -> str:
     return "=" if abs(one["relative"]) < _NOTHING else f"{100 * one['relative']:+.1f} %"
 
 
+_COLUMNS = ("W/A/O a", "b", "µJ a", "b", "", "Cycles a", "b", "", "dB a", "b", "Map")
+
+
 def _layers(layers: list[Json]) -> Any:
+    """Names give way where the terminal is narrow, figures do not."""
+    rows = [_figures_of(layer) for layer in layers]
     table = plain_table("Layers that differ")
-    table.add_column("Layer", overflow="ellipsis", no_wrap=True, max_width=28)
-    for name in ("W/A/O a", "b", "µJ a", "b", "", "Cycles a", "b", "", "dB a", "b"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Map", no_wrap=True)
-    for layer in layers:
-        energy, cycles, noise = (layer.get(key) for key in ("energy_pj", "cycles", "sqnr_db"))
-        table.add_row(
-            Text(printable(layer["name"])),
-            *(_widths(layer, side) for side in "ab"),
-            *(_energy(energy, side) for side in "ab"),
-            _percent(energy),
-            *("-" if not cycles or cycles[s] is None else short(cycles[s]) for s in "ab"),
-            _percent(cycles),
-            *("-" if not noise or noise[s] is None else f"{noise[s]:.1f}" for s in "ab"),
-            "≠" if layer["mapping_changes"] else "",
-        )
+    table.add_column("Layer", overflow="fold", min_width=5, max_width=28)
+    for name, *cells in zip(_COLUMNS, *rows, strict=True):
+        width = max(map(len, (name, *cells)))
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    for layer, figures in zip(layers, rows, strict=True):
+        table.add_row(Text(printable(layer["name"])), *figures)
     return table
+
+
+def _figures_of(layer: Json) -> tuple[str, ...]:
+    energy, cycles, noise = (layer.get(key) for key in ("energy_pj", "cycles", "sqnr_db"))
+    return (
+        *(_widths(layer, side) for side in "ab"),
+        *(_energy(energy, side) for side in "ab"),
+        _percent(energy),
+        *("-" if not cycles or cycles[s] is None else short(cycles[s]) for s in "ab"),
+        _percent(cycles),
+        *("-" if not noise or noise[s] is None else f"{noise[s]:.1f}" for s in "ab"),
+        "≠" if layer["mapping_changes"] else "",
+    )
 
 
 def _widths(layer: Json, side: str) -> str:

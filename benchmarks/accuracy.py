@@ -226,7 +226,9 @@ def parse_arguments() -> argparse.Namespace:
         "--simulate", action="store_true", help="run the same integers, not the C: quick"
     )
     kinds = [kind.value for kind in WeightRounding]
-    parser.add_argument("--weight-rounding", choices=kinds, default="auto", help="as qmc compile")
+    parser.add_argument(
+        "--weight-rounding", choices=kinds, default="optimized", help="as qmc compile"
+    )
     parser.add_argument("--limit", type=int, help="first N images of each set, in its own order")
     return parser.parse_args()
 

@@ -30,9 +30,6 @@ from qmc.widths import Widths, activation_bits
 
 __all__ = ["Calibration", "WeightRounding", "calibrate"]
 
-#: At this width the nearest integers are nearly as good, and take no time.
-_FINE_BITS = 8
-
 
 def calibrate(
     network: Network,
@@ -41,7 +38,7 @@ def calibrate(
     *,
     method: Calibration | None = None,
     rounding: Rounding = Rounding.HALF_UP,
-    weight_rounding: WeightRounding = WeightRounding.AUTO,
+    weight_rounding: WeightRounding = WeightRounding.OPTIMIZED,
     seed: int = 0,
     seen: Observed | None = None,
     tick: Tick = no_tick,
@@ -72,7 +69,7 @@ class Manner:
 
     method: Calibration | None = None
     rounding: Rounding = Rounding.HALF_UP
-    weight_rounding: WeightRounding = WeightRounding.AUTO
+    weight_rounding: WeightRounding = WeightRounding.OPTIMIZED
     seed: int = 0
 
 
@@ -114,20 +111,15 @@ def calibrate_all(
     if inputs is None:
         yield from (_nearest(network, seen, widths, how) for widths in asked)
         return
-    images, step = None, max(1, len(asked))
-    if any(_fits_weights(network, widths, how.weight_rounding) for widths in asked):
-        images = fitting_images(network, inputs)
-        step = schemes_at_a_time(network, images)
+    if how.weight_rounding is WeightRounding.NEAREST:
+        nearest = (_nearest(network, seen, widths, how) for widths in asked)
+        yield from (correct_biases(network, scheme, seen.means) for scheme in nearest)
+        return
+    images = fitting_images(network, inputs)
+    step = schemes_at_a_time(network, images)
     for first in range(0, len(asked), step):
-        chosen = asked[first : first + step]
-        starts = [_nearest(network, seen, widths, how) for widths in chosen]
-        fit = [_fits_weights(network, widths, how.weight_rounding) for widths in chosen]
-        open_ones = [scheme for scheme, is_open in zip(starts, fit, strict=True) if is_open]
-        fitted: list[Scheme] = []
-        if open_ones and images is not None:
-            fitted = reconstruct_weights(network, open_ones, images, how.seed, jobs, tick)
-        for scheme, is_open in zip(starts, fit, strict=True):
-            yield fitted.pop(0) if is_open else correct_biases(network, scheme, seen.means)
+        starts = [_nearest(network, seen, widths, how) for widths in asked[first : first + step]]
+        yield from reconstruct_weights(network, starts, images, how.seed, jobs, tick)
 
 
 def _nearest(network: Network, seen: Observed, widths: Widths, how: Manner) -> Scheme:
@@ -143,15 +135,6 @@ def _nearest(network: Network, seen: Observed, widths: Widths, how: Manner) -> S
     weights = {name: scheme for name, (scheme, _) in chosen.items()}
     notes = (_raised_note(raised),) if raised else ()
     return Scheme(tensors, weights, how.rounding, notes)
-
-
-def _fits_weights(network: Network, widths: Widths, rounding: WeightRounding) -> bool:
-    """Whether a tensor is so narrow that fitted weights are worth their time."""
-    if rounding is not WeightRounding.AUTO:
-        return rounding is WeightRounding.OPTIMIZED
-    names = (layer.name for layer in network.layers if layer.has_weights)
-    bits = [*map(widths.weight_bits, names), *activation_bits(network, widths).values()]
-    return min(bits) < _FINE_BITS
 
 
 def _weight_scheme(

@@ -76,10 +76,9 @@ def compile_command(
     weight_rounding: Annotated[
         WeightRounding,
         typer.Option(
-            help="nearest; optimized, fitted to every layer's output; auto, optimized where a "
-            "layer has less than 8 bits."
+            help="optimized, fitted to every layer's output; nearest, at once and less exact."
         ),
-    ] = WeightRounding.AUTO,
+    ] = WeightRounding.OPTIMIZED,
     equalize: Annotated[bool, typer.Option(help="Equalize weight ranges across layers.")] = False,
     encodings: Annotated[
         Path | None, typer.Option(help="AIMET encodings (JSON): scales and widths to keep.")

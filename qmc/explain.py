@@ -81,9 +81,12 @@ def _scheme(plan: Plan, options: Options) -> Iterable[str]:
         yield f"activation ranges by {options.calibration.value}, as --calibration asks"
     elif options.calib is not None:
         yield f"activation ranges by {Calibration.MSE.value}: the least squared error of the codes"
-    corrected = [name for name, weights in scheme.weights.items() if weights.bias is not None]
+    fitted = sum(weights.codes is not None for weights in scheme.weights.values())
+    if fitted:
+        yield f"weights and biases of {fitted} layers fitted to what the layers give in float"
+    corrected = sum(w.bias is not None and w.codes is None for w in scheme.weights.values())
     if corrected:
-        yield f"biases of {len(corrected)} layers corrected for the mean error of their weights"
+        yield f"biases of {corrected} layers corrected for the mean error of their weights"
     yield from plan.report["notes"]
 
 

@@ -95,7 +95,7 @@ class Options:
     budget_seconds: float | None = None
     max_latency: str | None = None
     rounding: Rounding = Rounding.HALF_UP
-    weight_rounding: WeightRounding = WeightRounding.AUTO
+    weight_rounding: WeightRounding = WeightRounding.OPTIMIZED
     equalize: bool = False
     encodings: Path | None = None
     max_drop: float | None = None

@@ -15,7 +15,6 @@ class WeightRounding(StrEnum):
 
     NEAREST = "nearest"  # nearest, biases corrected
     OPTIMIZED = "optimized"  # fitted to every layer's output
-    AUTO = "auto"  # fitted where a tensor has less than 8 bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,15 +50,12 @@ def test_fitted_weights_give_better_outputs_than_the_nearest(bits: int) -> None:
     assert noise(net, fitted) < 0.3 * noise(net, nearest)
 
 
-def test_auto_fits_below_eight_bits_only() -> None:
+def test_weights_are_fitted_unless_the_nearest_are_asked_for() -> None:
     net = network()
-    assert calibrate(net, [inputs()], Widths(8, 8)).weights["fc"].codes is None
-    one = Widths(8, 8, {"left": LayerWidths(6)})
-    assert calibrate(net, [inputs()], one).weights["fc"].codes is not None
-    narrow = calibrate(net, [inputs()], Widths(8, 5))
-    assert narrow.weights["fc"].codes is not None
-    chosen = calibrate(net, [inputs()], Widths(8, 8), weight_rounding=OPTIMIZED)
-    assert chosen.weights["fc"].codes is not None
+    for widths in (Widths(8, 8), Widths(8, 5), Widths(8, 8, {"left": LayerWidths(6)})):
+        assert calibrate(net, [inputs()], widths).weights["fc"].codes is not None
+    nearest = calibrate(net, [inputs()], Widths(4, 8), weight_rounding=NEAREST)
+    assert nearest.weights["fc"].codes is None
 
 
 def test_same_inputs_give_the_same_integers_however_batched() -> None:

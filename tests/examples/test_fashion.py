@@ -49,7 +49,10 @@ def test_float_accuracy_is_the_one_in_the_readme() -> None:
 
 def test_calibration_images_are_apart_from_evaluation_images() -> None:
     preprocess = load_preprocess(MODEL)
-    calib, evaluation = (load_dataset(FOLDER / "images.npz", use, SHAPE, preprocess) for use in Use)
+    images = FOLDER / "images.npz"
+    calib, evaluation = (
+        load_dataset(images, use, SHAPE, preprocess) for use in (Use.CALIB, Use.EVAL)
+    )
     assert calib.size == 200
     seen = {calib.load(index).tobytes() for index in range(calib.size)}
     assert not any(evaluation.load(index).tobytes() in seen for index in range(evaluation.size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from qmc.quantize import quantize
 from qmc.scheme_io import load_scheme
 from qmc.widths import Widths
 from tests.onnx_graph import OnnxGraph
-from tests.test_qdq_export import two_branches
+from tests.test_qdq_export import functions, images, two_branches
 from tests.torch_required import torch
 
 from qmc.train.command import FinetuneOptions, finetune  # isort: skip
@@ -58,10 +59,13 @@ def noise(folder: Path, count: int = 24) -> Path:
     return folder / "noise.npz"
 
 
-def test_layers_are_those_of_onnx_runtime(tmp_path: Path) -> None:
-    graph, output = two_branches()
+@pytest.mark.parametrize("build", [two_branches, functions])
+def test_layers_are_those_of_onnx_runtime(
+    tmp_path: Path, build: Callable[[], tuple[OnnxGraph, str]]
+) -> None:
+    graph, output = build()
     network = load_network(graph.save(output, tmp_path))[1]
-    data = np.random.default_rng(1).standard_normal((2, 4, 9, 7)).astype(np.float32)
+    data = images(network, 2, seed=1)
     real = FloatModel(network).run(data)
     for layer in network.layers:
         own = network.parameters.get(layer.name)

@@ -20,6 +20,7 @@ from qmc.network import Network, Parameters
 from qmc.quantize import weight_codes
 from qmc.scheme import Scheme, WeightScheme
 from qmc.train.layers import compute
+from qmc.widths import TRANSPARENT
 
 Value = Any  # torch.Tensor
 #: A scale may change by this factor at most, e^1.5: limits of the integer contract stay kept.
@@ -177,6 +178,6 @@ def _shared(network: Network) -> dict[str, str]:
     """By tensor the first one with the same quantization: those that only move share it."""
     groups = {name: name for name in network.tensors}
     for layer in network.layers:
-        if layer.op in (Op.MAX_POOL, Op.RESHAPE):
+        if layer.op in TRANSPARENT:
             groups[layer.output] = groups[layer.inputs[0]]
     return groups

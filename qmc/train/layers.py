@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from qmc.layer import Layer, Op
 from qmc.network import Network
-from qmc.windows import window_counts
+from qmc.windows import sliced, window_counts
 
 Value = Any  # torch.Tensor: torch is an extra, and the check of types does without it
 
@@ -51,9 +51,11 @@ def _plain(network: Network, layer: Layer, inputs: Sequence[Value]) -> Value:
         case Op.CONCAT:
             return torch.cat(list(inputs), dim=1)
         case Op.MAX_POOL:
-            window = {"stride": layer.strides, "dilation": layer.dilations}
             padded = _padded(layer, first, -torch.inf)
-            return functional.max_pool2d(padded, (layer.bounds.R, layer.bounds.S), **window)
+            window = (layer.bounds.R, layer.bounds.S)
+            return functional.max_pool2d(
+                padded, window, stride=layer.strides, dilation=layer.dilations
+            )
         case Op.AVERAGE_POOL:
             return _average_pool(network, layer, first)
         case Op.SOFTMAX:
@@ -62,9 +64,16 @@ def _plain(network: Network, layer: Layer, inputs: Sequence[Value]) -> Value:
             assert layer.function is not None
             name, *numbers = layer.function.split(":")
             return _FUNCTIONS[name](first, *map(float, numbers))
-        case _:  # RESHAPE
-            turned = first if layer.perm is None else first.permute(layer.perm)
-            return turned.reshape(len(first), *network.tensors[layer.output].shape[1:])
+        case _:
+            return _moved(network, layer, first)
+
+
+def _moved(network: Network, layer: Layer, values: Value) -> Value:
+    """RESHAPE and SLICE."""
+    if layer.op is Op.SLICE:
+        return values[sliced(layer, tuple(values.shape))]
+    turned = values if layer.perm is None else values.permute(layer.perm)
+    return turned.reshape(len(values), *network.tensors[layer.output].shape[1:])
 
 
 def _padded(layer: Layer, values: Value, padding: float) -> Value:
@@ -96,4 +105,9 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "leaky_relu": functional.leaky_relu,
     "elu": functional.elu,
     "clip": torch.clamp,
+    "swish": functional.silu,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "softplus": functional.softplus,
+    "mish": functional.mish,
 }
